@@ -1,0 +1,36 @@
+// Copyright 2026 The stepd authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// From a checkpoint directory to a resident policy.
+//
+// Thread safety: reentrant.
+
+#ifndef STEPD_MODEL_LOADER_H_
+#define STEPD_MODEL_LOADER_H_
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "model/policy.h"
+
+namespace stepd {
+
+struct LoadOptions {
+  std::string device = "cpu";  // cpu | cuda | cuda:N | auto
+  // native: stepd's own kernels (CPU only); reference: LibTorch's operators
+  // (any device); auto: native on the CPU, else reference.
+  std::string kernels = "auto";
+};
+
+// Reads `directory` completely and strictly, or not at all.
+// Errors: kInvalidArgument    the checkpoint is malformed, or of a kind that is
+//                             refused; names file and tensor or key
+//         kNotFound           no checkpoint there
+//         kFailedPrecondition the device is not available, and why
+absl::StatusOr<std::unique_ptr<Policy>> LoadPolicy(const std::string& directory,
+                                                   const LoadOptions& options);
+
+}  // namespace stepd
+
+#endif  // STEPD_MODEL_LOADER_H_

@@ -1,0 +1,70 @@
+// Copyright 2026 The stepd authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// The boundary between the server and the model: a loaded network that
+// answers batches of steps. Free of LibTorch; tests put a fake behind it.
+
+#ifndef STEPD_MODEL_POLICY_H_
+#define STEPD_MODEL_POLICY_H_
+
+#include <cstdint>
+#include <memory>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "model/policy_spec.h"
+#include "model/step.h"
+
+namespace stepd {
+
+// One executor's use of a policy: its KV blocks and scratch memory. All that
+// is mutable about a policy is here.
+//
+// Thread safety: none; an executor calls it from its own thread only.
+class PolicyRunner {
+ public:
+  virtual ~PolicyRunner() = default;
+
+  // Runs the new steps of every slice: writes their keys and values into the
+  // slices' blocks and fills `result`. Blocks for as long as the computation
+  // takes. A row's answer depends on its own session alone, never on which
+  // other slices are in the batch.
+  //
+  // REQUIRES: 1 <= tokens of the batch; a batch of more than
+  // RunnerOptions::max_batch_tokens is legal but allocates.
+  // Errors: kInternal  the computation failed. The blocks of all slices must
+  //                    then be taken as holding only their cached tokens.
+  virtual absl::Status Forward(const StepBatch& batch, StepResult* result) = 0;
+};
+
+struct RunnerOptions {
+  // Block ids of the batches are in [0, num_blocks).
+  std::int32_t num_blocks = 0;
+  // What scratch memory is sized for.
+  std::int64_t max_batch_tokens = 0;
+};
+
+// A loaded network; its weights never change.
+//
+// Thread safety: thread-safe. Runners share the weights and must not outlive
+// the policy.
+class Policy {
+ public:
+  virtual ~Policy() = default;
+
+  virtual const PolicySpec& spec() const = 0;
+
+  // Tokens that an encoded step becomes.
+  // Errors: kInvalidArgument  the step is no encoding of the spec, or becomes
+  //                           no token at all; the message says which.
+  virtual absl::StatusOr<int> CountTokens(absl::string_view step) const = 0;
+
+  // Errors: kResourceExhausted  the blocks do not fit into memory.
+  virtual absl::StatusOr<std::unique_ptr<PolicyRunner>> CreateRunner(
+      const RunnerOptions& options) const = 0;
+};
+
+}  // namespace stepd
+
+#endif  // STEPD_MODEL_POLICY_H_

@@ -1,0 +1,35 @@
+// Copyright 2026 The stepd authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// A whole policy as data: what every checkpoint format is translated into, and
+// all that TransformerPolicy is built from.
+//
+// Thread safety: plain values.
+
+#ifndef STEPD_MODEL_POLICY_DESCRIPTION_H_
+#define STEPD_MODEL_POLICY_DESCRIPTION_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "model/decoder/decoder_config.h"
+#include "model/embedders/embedder_config.h"
+#include "model/heads/head_config.h"
+#include "model/policy_spec.h"
+
+namespace stepd {
+
+struct PolicyDescription {
+  std::string summary;            // PolicySpec::summary
+  std::vector<FieldSpec> fields;  // in the order of the encoded step
+  EmbedderConfig embedder;
+  DecoderConfig decoder;
+  std::vector<OutputHeadConfig> heads;
+  ActionConfig action;
+  std::int64_t max_tokens = 0;  // PolicySpec::max_tokens
+};
+
+}  // namespace stepd
+
+#endif  // STEPD_MODEL_POLICY_DESCRIPTION_H_

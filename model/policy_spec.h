@@ -1,0 +1,101 @@
+// Copyright 2026 The stepd authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// What a policy reads and what it can answer: plain data, free of LibTorch, so
+// that the server can validate requests and describe the policy to clients.
+//
+// Thread safety: plain values; const access from any thread.
+
+#ifndef STEPD_MODEL_POLICY_SPEC_H_
+#define STEPD_MODEL_POLICY_SPEC_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+
+namespace stepd {
+
+enum class DType : std::uint8_t {
+  kBool,
+  kUInt8,
+  kInt32,
+  kInt64,
+  kFloat16,
+  kBFloat16,
+  kFloat32,
+  kFloat64,
+};
+
+// Bytes of one element.
+std::int64_t SizeOf(DType dtype);
+// The lower-case name NumPy uses: "int64", "float32", ...
+absl::string_view Name(DType dtype);
+
+// One named input of a step.
+struct FieldSpec {
+  std::string name;
+  // How the policy reads it: kInt64 or kFloat32. The wire may carry any dtype
+  // that converts without loss of meaning: a smaller integer for kInt64, any
+  // real number for kFloat32.
+  DType dtype = DType::kFloat32;
+  // Of one step; {} is a scalar. A leading -1 varies from step to step.
+  std::vector<std::int64_t> shape;
+  // Inclusive bounds of every element.
+  std::optional<std::int64_t> min;
+  std::optional<std::int64_t> max;
+  // False: a step may leave the field out.
+  bool required = true;
+
+  bool is_ragged() const { return !shape.empty() && shape.front() < 0; }
+  // Elements of one step; of one leading entry when ragged.
+  std::int64_t num_elements() const;
+};
+
+// One named output of a step; always float32.
+struct OutputSpec {
+  std::string name;
+  std::vector<std::int64_t> shape;  // of one step; {} is a scalar
+
+  std::int64_t num_elements() const;
+};
+
+struct PolicySpec {
+  // Shown to people: the checkpoint format and the shape in a few words.
+  std::string summary;
+
+  std::vector<FieldSpec> fields;
+  // Everything a Step can ask for by name; at most 64, so that a set of
+  // outputs is a bit mask.
+  std::vector<OutputSpec> outputs;
+  // The readout that the action scores come from.
+  std::string action_head;
+  std::int64_t num_actions = 0;
+
+  int min_tokens_per_step = 1;
+  int max_tokens_per_step = 1;
+  // Positions the policy can tell apart; 0 = no limit.
+  std::int64_t max_tokens = 0;
+
+  std::int64_t num_parameters = 0;
+  std::int64_t weight_bytes = 0;
+  std::string device;  // "cpu", "cuda:0"
+  std::string dtype;   // of weights: "float32", "bfloat16"
+
+  // KV cache: every block holds this many tokens of one session.
+  int tokens_per_block = 16;
+  std::int64_t kv_bytes_per_token = 0;
+
+  std::int64_t kv_bytes_per_block() const {
+    return kv_bytes_per_token * tokens_per_block;
+  }
+  // Index into `fields` / `outputs`, or -1.
+  int FindField(absl::string_view name) const;
+  int FindOutput(absl::string_view name) const;
+};
+
+}  // namespace stepd
+
+#endif  // STEPD_MODEL_POLICY_SPEC_H_

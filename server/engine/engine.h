@@ -1,0 +1,70 @@
+// Copyright 2026 The stepd authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// The engine of one model in service: executors, each one thread that owns the
+// sessions which hash to it, their KV blocks and its batches. Callers validate
+// and submit; nothing but an executor touches a session.
+
+#ifndef STEPD_SERVER_ENGINE_ENGINE_H_
+#define STEPD_SERVER_ENGINE_ENGINE_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "model/policy.h"
+#include "server/common/clock.h"
+#include "server/engine/observer.h"
+#include "server/engine/step_task.h"
+
+namespace stepd {
+
+struct EngineOptions {
+  int num_executors = 1;
+
+  // Batching (per executor).
+  int max_batch_sessions = 256;
+  std::int64_t max_batch_tokens = 2048;  // longer prefills are cut into chunks
+  absl::Duration max_wait = absl::ZeroDuration();  // 0: fire when idle
+  int max_queued_tasks = 4096;                     // beyond it: OVERLOADED
+
+  // Sessions (whole engine; divided among executors).
+  std::int64_t cache_bytes = std::int64_t{1} << 30;  // KV blocks
+  std::int64_t max_sessions = 100000;
+  std::int64_t max_steps = 4096;  // per session; beyond it: CONTEXT_FULL
+  absl::Duration idle_timeout = absl::InfiniteDuration();
+};
+
+// Thread safety: thread-safe.
+class Engine {
+ public:
+  // `policy` is shared; `observer` and `clock` must outlive the engine.
+  // Errors: kInvalidArgument   an option that cannot work (named)
+  //         kResourceExhausted the cache does not fit into memory
+  static absl::StatusOr<std::unique_ptr<Engine>> Create(
+      std::shared_ptr<const Policy> policy, const EngineOptions& options,
+      Observer* observer, const Clock* clock = Clock::Real());
+
+  virtual ~Engine() = default;
+
+  virtual const PolicySpec& spec() const = 0;
+  virtual const Policy& policy() const = 0;
+
+  // Queues a task; its `done` is called later from an executor's thread. Never
+  // blocks. On an error `done` is not called and nothing happened.
+  // Errors: kResourceExhausted  OVERLOADED: the queue is full (retryable)
+  //         kUnavailable        DRAINING
+  virtual absl::Status Submit(StepTask task) = 0;
+  virtual absl::Status Submit(ResetTask task) = 0;
+
+  // Refuses new tasks, finishes the queued ones, stops the threads. Blocks.
+  virtual void Drain() = 0;
+};
+
+}  // namespace stepd
+
+#endif  // STEPD_SERVER_ENGINE_ENGINE_H_

@@ -1,0 +1,69 @@
+// Copyright 2026 The stepd authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// What an executor tells the outside about its work. Metrics and benchmarks
+// implement it; the engine knows neither.
+
+#ifndef STEPD_SERVER_ENGINE_OBSERVER_H_
+#define STEPD_SERVER_ENGINE_OBSERVER_H_
+
+#include <cstdint>
+
+#include "absl/strings/string_view.h"
+#include "server/common/clock.h"
+
+namespace stepd {
+
+// Why a batch was formed when it was.
+enum class FireReason {
+  kIdle,         // nothing to wait for: max_wait is 0
+  kAllArrived,   // every live session of the shard is queued
+  kFull,         // a batch limit is reached
+  kWaited,       // max_wait has passed
+  kDeadline,     // a queued step would expire
+  kDraining,
+};
+absl::string_view Name(FireReason reason);
+
+struct BatchRecord {
+  FireReason fire_reason = FireReason::kIdle;
+  int num_sessions = 0;
+  std::int64_t num_tokens = 0;
+  int num_steps_completed = 0;
+  MonotonicDuration forward{};
+};
+
+struct StepRecord {
+  MonotonicDuration queue_wait{};  // Submit to the forming of its first batch
+  MonotonicDuration latency{};     // Submit to completion
+  int num_steps = 0;
+  bool was_rebuilt = false;  // its session had lost its blocks
+};
+
+enum class SessionEnd { kExpired, kEvictedBlocks, kReset };
+
+// Totals of one executor.
+struct ExecutorGauges {
+  std::int64_t num_sessions = 0;
+  std::int64_t num_blocks_used = 0;
+  std::int64_t num_blocks = 0;
+  std::int64_t num_queued = 0;
+};
+
+// Thread safety: called concurrently by the executors; implementations must be
+// thread-safe and must not block.
+class Observer {
+ public:
+  virtual ~Observer() = default;
+  virtual void OnBatch(const BatchRecord& record) = 0;
+  virtual void OnStep(const StepRecord& record) = 0;
+  // A task ended with an error of this reason.
+  virtual void OnError(absl::string_view reason) = 0;
+  virtual void OnSessionEnd(SessionEnd end) = 0;
+  // After every batch.
+  virtual void OnGauges(int executor, const ExecutorGauges& gauges) = 0;
+};
+
+}  // namespace stepd
+
+#endif  // STEPD_SERVER_ENGINE_OBSERVER_H_

@@ -1,0 +1,93 @@
+// Copyright 2026 The stepd authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// What gRPC threads hand to the engine: plain data and a completion.
+
+#ifndef STEPD_SERVER_ENGINE_STEP_TASK_H_
+#define STEPD_SERVER_ENGINE_STEP_TASK_H_
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/functional/any_invocable.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+#include "model/step.h"
+#include "server/common/clock.h"
+
+namespace stepd {
+
+// Encoded steps (model/step.h), one after another.
+class EncodedSteps {
+ public:
+  std::size_t size() const { return ends_.size(); }
+  bool empty() const { return ends_.empty(); }
+  absl::string_view operator[](std::size_t i) const {
+    const std::size_t begin = i == 0 ? 0 : ends_[i - 1];
+    return absl::string_view(bytes_).substr(begin, ends_[i] - begin);
+  }
+  std::size_t num_bytes() const { return bytes_.size(); }
+
+  void Append(absl::string_view step) {
+    bytes_.append(step.data(), step.size());
+    ends_.push_back(bytes_.size());
+  }
+  // For encoding in place: write to bytes(), then call EndStep().
+  std::string* bytes() { return &bytes_; }
+  void EndStep() { ends_.push_back(bytes_.size()); }
+
+ private:
+  std::string bytes_;
+  std::vector<std::size_t> ends_;
+};
+
+// How an action is drawn (the wire's Sampling, validated).
+struct SamplingParams {
+  float temperature = 0.0F;                 // >= 0, finite; 0 = best action
+  std::optional<std::int64_t> num_actions;  // 1 .. spec.num_actions
+  std::uint64_t seed = 0;
+};
+
+// Answer to one StepTask. R = answered steps (1, or all of the task).
+struct StepReply {
+  std::vector<std::int64_t> actions;  // [R]
+  std::vector<float> log_probs;       // [R]
+  // By index of the spec's outputs, empty where not asked for; [R, elements].
+  std::vector<std::vector<float>> outputs;
+  std::uint64_t step_index = 0;  // steps in the session after this task
+};
+
+// Called exactly once, from an executor's thread (or inside Submit's caller
+// never). Must not block and must not call back into the engine.
+using StepDone = absl::AnyInvocable<void(absl::StatusOr<StepReply>)>;
+
+// Steps of one actor, validated against the spec.
+struct StepTask {
+  std::string actor_id;
+  EncodedSteps steps;           // at least one
+  std::vector<int> num_tokens;  // of each step (Policy::CountTokens)
+  SamplingParams sampling;
+  OutputMask outputs = 0;
+  bool answer_all_steps = false;
+  // Dropped before any compute when it has passed. Clock's time.
+  MonotonicTime deadline = kInfiniteFuture;
+  // Set by the caller to have the task dropped if its batch has not formed.
+  std::shared_ptr<const std::atomic<bool>> is_cancelled;
+  StepDone done;
+};
+
+// Empties an actor's session, in order with its steps.
+struct ResetTask {
+  std::string actor_id;
+  absl::AnyInvocable<void(absl::Status)> done;
+};
+
+}  // namespace stepd
+
+#endif  // STEPD_SERVER_ENGINE_STEP_TASK_H_
