@@ -19,17 +19,9 @@
 #include <vector>
 
 #include "ATen/core/Tensor.h"
+#include "model/linear_weights.h"
 
 namespace stepd {
-
-// y = W x + b.
-struct LinearWeights {
-  at::Tensor weight;  // [out, in]
-  at::Tensor bias;    // [out], or undefined
-
-  std::int64_t in_dim() const { return weight.size(1); }
-  std::int64_t out_dim() const { return weight.size(0); }
-};
 
 // y = weight * x / sqrt(mean(x^2) + eps) (arXiv:1910.07467).
 struct NormConfig {

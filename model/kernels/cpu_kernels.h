@@ -1,0 +1,86 @@
+// Copyright 2026 The stepd authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// The CPU kernels as a table of functions, compiled once per instruction set
+// from cpu_kernels.inc. Plain pointers only: these files are compiled with
+// wider instructions than the rest, so nothing inline may be shared with them.
+//
+// Determinism: each output is accumulated in one fixed order that depends on
+// its own row alone, so a row's bits are the same in every batch.
+
+#ifndef STEPD_MODEL_KERNELS_CPU_KERNELS_H_
+#define STEPD_MODEL_KERNELS_CPU_KERNELS_H_
+
+#include <stdint.h>
+
+namespace stepd::kernels {
+
+// Tokens per KV block that the attention kernel is written for: one block's
+// keys are one vector.
+constexpr int kCpuTokensPerBlock = 16;
+
+struct CpuLinearArgs {
+  const float* panels;  // [ceil(out / panel)][in][panel], zero-padded
+  const float* bias;    // [ceil(out / panel) * panel], or nullptr
+  int64_t in_dim;
+  int64_t out_dim;
+  const float* x;  // [rows, in_dim]
+  int64_t rows;
+  float* y;     // [rows, out_dim]
+  bool is_add;  // y += instead of y =
+};
+
+// One slice of a batch and one KV head of it.
+struct CpuAttentionArgs {
+  const float* query;      // first new token, first head of the group
+  int64_t query_stride;    // elements between tokens
+  float* out;              // likewise
+  int64_t out_stride;      // elements between tokens
+  const float* k;          // this KV head in block 0: [head_dim][16]
+  const float* v;          // this KV head in block 0: [16][head_dim]
+  int64_t block_elements;  // between blocks
+  const int32_t* blocks;   // block table
+  int64_t num_new;         // new tokens of the slice
+  int64_t kv_len;          // tokens, new ones included
+  int group;               // query heads per KV head
+  int head_dim;
+  float scale;
+  int64_t window_left;  // -1 = all
+  float* scratch;       // [group * round_up(kv_len, 16)]
+};
+
+struct CpuFourierArgs {
+  const float* weight;  // [inputs][width]
+  const float* freqs;
+  const float* phases;
+  const float* x;  // [inputs]
+  int64_t num_inputs;
+  int64_t width;
+  float* out;  // += [width]
+};
+
+struct CpuKernels {
+  const char* name;
+  int panel;  // columns per panel of packed weights
+  void (*linear)(const CpuLinearArgs& args);
+  void (*rms_norm)(const float* x, int64_t rows, int64_t dim,
+                   const float* weight, float eps, float* y);
+  void (*silu_gate)(const float* gate_up, int64_t rows, int64_t dim, float* y);
+  // Turns one head by half-split rope.
+  void (*rope)(float* head, int64_t half_dim, const float* cos,
+               const float* sin);
+  void (*attention)(const CpuAttentionArgs& args);
+  void (*add)(const float* x, int64_t count, float* y);  // y += x
+  void (*add_fourier)(const CpuFourierArgs& args);
+};
+
+const CpuKernels& PortableCpuKernels();
+const CpuKernels& Avx2CpuKernels();    // REQUIRES: AVX2 and FMA
+const CpuKernels& Avx512CpuKernels();  // REQUIRES: AVX-512 F, BW, DQ, VL
+
+// The widest set this processor runs.
+const CpuKernels& BestCpuKernels();
+
+}  // namespace stepd::kernels
+
+#endif  // STEPD_MODEL_KERNELS_CPU_KERNELS_H_

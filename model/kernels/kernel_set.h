@@ -1,0 +1,193 @@
+// Copyright 2026 The stepd authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// The operations a policy is made of, behind one interface: raw pointers and
+// sizes in, numbers out. Two sets exist: stepd's own CPU kernels and LibTorch's
+// operators (the reference, and the first GPU path).
+//
+//   N tokens of a batch, B slices, D width, H query heads, G KV heads, E head
+//   size, P tokens per block
+//
+// Value pointers are on the set's device; index arrays and BatchLayout are on
+// the host. Matrices are row-major float32.
+//
+// Thread safety: a set is immutable after construction; calls may overlap if
+// what they write does not. Determinism: every row is reduced in an order that
+// depends on that row alone (CPU set: to the bit).
+
+#ifndef STEPD_MODEL_KERNELS_KERNEL_SET_H_
+#define STEPD_MODEL_KERNELS_KERNEL_SET_H_
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "ATen/core/Tensor.h"
+#include "absl/types/span.h"
+#include "model/linear_weights.h"
+
+namespace stepd::kernels {
+
+// Weights of one linear in the layout of the set that packed them; immutable.
+class PackedLinear {
+ public:
+  PackedLinear(std::int64_t in_dim, std::int64_t out_dim)
+      : in_dim_(in_dim), out_dim_(out_dim) {}
+  virtual ~PackedLinear() = default;
+
+  std::int64_t in_dim() const { return in_dim_; }
+  std::int64_t out_dim() const { return out_dim_; }
+
+ private:
+  std::int64_t in_dim_;
+  std::int64_t out_dim_;
+};
+
+// What a linear does with its result.
+enum class LinearOutput {
+  kStore,  // y = W x + b
+  kAdd,    // y += W x + b (a residual stream)
+};
+
+// Which token is whose, and where its keys and values live. CSR, on the host.
+struct BatchLayout {
+  std::vector<std::int32_t> query_indptr;   // [B + 1] rows of the batch
+  std::vector<std::int32_t> block_indptr;   // [B + 1] into block_indices
+  std::vector<std::int32_t> block_indices;  // block tables, one after another
+  std::vector<std::int32_t> kv_lens;        // [B] tokens, new ones included
+  std::vector<std::int32_t> positions;      // [N]
+  std::vector<std::int32_t> token_blocks;   // [N] block that receives the token
+  std::vector<std::int32_t> token_offsets;  // [N] place in it
+
+  std::int64_t num_tokens() const {
+    return static_cast<std::int64_t>(positions.size());
+  }
+  std::int64_t num_slices() const {
+    return static_cast<std::int64_t>(kv_lens.size());
+  }
+  void Clear();
+};
+
+// Keys and values of one layer visit, all blocks. The order inside a block is
+// the set's own; a block is tokens_per_block * num_kv_heads * head_size
+// numbers of each.
+struct KvSlot {
+  float* k = nullptr;
+  float* v = nullptr;
+};
+
+struct AttentionShape {
+  int num_heads = 0;         // H
+  int num_kv_heads = 0;      // G, divides H
+  int head_dim = 0;          // E, even
+  int tokens_per_block = 0;  // P
+
+  std::int64_t qkv_dim() const {
+    return std::int64_t{num_heads + 2 * num_kv_heads} * head_dim;
+  }
+  std::int64_t block_elements() const {
+    return std::int64_t{tokens_per_block} * num_kv_heads * head_dim;
+  }
+};
+
+struct RopeAppendParams {
+  const BatchLayout* layout = nullptr;
+  AttentionShape shape;
+  // [N, H + 2G, E]: queries, keys, values. Queries are turned in place.
+  float* qkv = nullptr;
+  const float* cos = nullptr;  // [N, E / 2]
+  const float* sin = nullptr;  // [N, E / 2]
+  // Weights [E] of the norms before rope; nullptr = none.
+  const float* q_norm = nullptr;
+  const float* k_norm = nullptr;
+  float q_norm_eps = 0.0F;
+  float k_norm_eps = 0.0F;
+  KvSlot slot;  // receives the turned keys and the values
+};
+
+struct PagedAttentionParams {
+  const BatchLayout* layout = nullptr;
+  AttentionShape shape;
+  const float* query = nullptr;   // [N, H, E], rows `query_stride` apart
+  std::int64_t query_stride = 0;  // elements
+  KvSlot slot;
+  float softmax_scale = 0.0F;     // multiplies q.k
+  std::int64_t window_left = -1;  // tokens visible to the left; -1 = all
+  float* out = nullptr;           // [N, H, E]
+};
+
+// Adds into token rows: entry i adds to `out + out_offsets[i]`.
+struct ScatterTarget {
+  float* out = nullptr;
+  absl::Span<const std::int64_t> out_offsets;  // elements; host
+};
+
+class KernelSet {
+ public:
+  virtual ~KernelSet() = default;
+
+  // Where values live.
+  virtual at::Device device() const = 0;
+
+  // Load time -------------------------------------------------------------
+
+  // One matrix stacked out of several: the rows of the first part come first.
+  // REQUIRES: parts have one in_dim; all or none have a bias.
+  virtual std::unique_ptr<PackedLinear> Pack(
+      absl::Span<const LinearWeights> parts) const = 0;
+
+  // Step time -------------------------------------------------------------
+
+  // x [rows, in_dim] -> y [rows, out_dim].
+  virtual void Linear(const PackedLinear& weights, const float* x,
+                      std::int64_t rows, float* y,
+                      LinearOutput output) const = 0;
+
+  // y = weight * x / sqrt(mean(x^2) + eps), per row of `dim`.
+  virtual void RmsNorm(const float* x, std::int64_t rows, std::int64_t dim,
+                       const float* weight, float eps, float* y) const = 0;
+
+  // [gate | up] of width 2 * dim -> silu(gate) * up of width dim.
+  virtual void SiluGate(const float* gate_up, std::int64_t rows,
+                        std::int64_t dim, float* y) const = 0;
+
+  virtual void RopeAppend(const RopeAppendParams& params) const = 0;
+
+  // Causal attention of every new token over its own session, read through
+  // the block tables. REQUIRES: the new tokens are appended already.
+  virtual void PagedAttention(const PagedAttentionParams& params) const = 0;
+
+  // y[i] = x[rows[i]].
+  virtual void GatherRows(const float* x, std::int64_t dim,
+                          absl::Span<const std::int32_t> rows,
+                          float* y) const = 0;
+
+  // Adds table[indices[i]] (each `width` numbers).
+  virtual void AddTableRows(const float* table, std::int64_t width,
+                            absl::Span<const std::int64_t> indices,
+                            const ScatterTarget& target) const = 0;
+
+  // Adds sum_c weight[c] * cos(x[i, c] * freqs[c] + phases[c]), each of
+  // `width` numbers. `x` [n, num_inputs] is on the host.
+  struct FourierTables {
+    const float* weight = nullptr;  // [C, width]
+    const float* freqs = nullptr;   // [C, width]
+    const float* phases = nullptr;  // [C, width]
+    std::int64_t num_inputs = 0;    // C
+    std::int64_t width = 0;
+  };
+  virtual void AddFourier(const FourierTables& tables, const float* x,
+                          const ScatterTarget& target) const = 0;
+
+  virtual void CopyToHost(const float* x, std::int64_t count,
+                          float* host) const = 0;
+  virtual void CopyFromHost(const float* host, std::int64_t count,
+                            float* x) const = 0;
+};
+
+// A float32 copy on the set's device; undefined stays undefined.
+at::Tensor ToDevice(const KernelSet& kernels, const at::Tensor& tensor);
+
+}  // namespace stepd::kernels
+
+#endif  // STEPD_MODEL_KERNELS_KERNEL_SET_H_
