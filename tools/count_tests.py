@@ -10,6 +10,7 @@ never read. The last line printed is "N passed, M failed, K skipped".
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import pathlib
@@ -84,10 +85,9 @@ def _count_result(label: str, result: dict[str, Any], tally: Tally) -> None:
     seen_before = len(tally.passed) + len(tally.skipped)
     path = _xml_of(result)
     if path is not None:
-        try:
+        # A test that died while writing is judged by its status below.
+        with contextlib.suppress(ET.ParseError):
             count_xml(path, f"{label} ", tally)
-        except ET.ParseError:
-            pass  # The test died while writing: judged by its status below.
     status = result.get("status", "NO_STATUS")
     if status != "PASSED" and len(tally.failed) == failed_before:
         tally.failed.append(f"{label} ({status.lower()})")
