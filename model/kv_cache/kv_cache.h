@@ -1,0 +1,54 @@
+// Copyright 2026 The stepd authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// The memory behind block ids: one slot of keys and values per cached layer
+// visit, each an array over all blocks. One block table serves all slots.
+//
+// Thread safety: none; one runner owns it.
+
+#ifndef STEPD_MODEL_KV_CACHE_KV_CACHE_H_
+#define STEPD_MODEL_KV_CACHE_KV_CACHE_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "ATen/core/Tensor.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "model/kernels/kernel_set.h"
+
+namespace stepd {
+
+// What one layer visit caches of a token: float32 numbers.
+struct KvCacheSpec {
+  std::int64_t k_per_token = 0;
+  std::int64_t v_per_token = 0;
+
+  std::int64_t bytes_per_token() const {
+    return (k_per_token + v_per_token) *
+           static_cast<std::int64_t>(sizeof(float));
+  }
+};
+
+class KvCache {
+ public:
+  // Allocates all slots. Memory of the CPU is only taken as blocks are used.
+  // Errors: kResourceExhausted  it does not fit; the message says how much
+  static absl::StatusOr<KvCache> Create(absl::Span<const KvCacheSpec> slots,
+                                        std::int64_t num_tokens,
+                                        at::Device device);
+
+  const kernels::KvSlot& slot(int index) const {
+    return slots_[static_cast<std::size_t>(index)];
+  }
+
+ private:
+  KvCache() = default;
+
+  std::vector<at::Tensor> memory_;
+  std::vector<kernels::KvSlot> slots_;
+};
+
+}  // namespace stepd
+
+#endif  // STEPD_MODEL_KV_CACHE_KV_CACHE_H_

@@ -1,0 +1,49 @@
+// Copyright 2026 The stepd authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// Grouped-query attention over a paged KV cache (arXiv:2305.13245, 2309.06180).
+//
+// Thread safety: thread-safe once built.
+
+#ifndef STEPD_MODEL_LAYERS_GQA_ATTENTION_H_
+#define STEPD_MODEL_LAYERS_GQA_ATTENTION_H_
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+
+#include "model/decoder/decoder_config.h"
+#include "model/kernels/kernel_set.h"
+#include "model/kv_cache/kv_cache.h"
+#include "model/layers/attention_inputs.h"
+#include "model/layers/norm.h"
+
+namespace stepd {
+
+class GqaAttention {
+ public:
+  GqaAttention(const GqaConfig& config, const kernels::KernelSet& kernels,
+               int tokens_per_block);
+
+  KvCacheSpec cache_spec() const;
+  // Scratch floats for `num_tokens` rows.
+  std::int64_t ScratchSize(std::int64_t num_tokens) const;
+
+  // residual += attention(x); x [N, D] is normed already. Appends the new
+  // tokens' keys and values to the slot.
+  void AddTo(const kernels::KernelSet& kernels, const AttentionInputs& inputs,
+             const float* x, float* residual) const;
+
+ private:
+  kernels::AttentionShape shape_;
+  std::int64_t window_left_;
+  float softmax_scale_;
+  std::unique_ptr<kernels::PackedLinear> qkv_;  // [H + 2G heads, D]
+  std::unique_ptr<kernels::PackedLinear> o_;    // [D, H heads]
+  std::optional<Norm> q_norm_;
+  std::optional<Norm> k_norm_;
+};
+
+}  // namespace stepd
+
+#endif  // STEPD_MODEL_LAYERS_GQA_ATTENTION_H_

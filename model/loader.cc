@@ -1,0 +1,53 @@
+// Copyright 2026 The stepd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "model/loader.h"
+
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "model/checkpoint/formats.h"
+#include "model/device.h"
+#include "model/kernels/cpu_kernel_set.h"
+#include "model/kernels/torch_kernel_set.h"
+#include "model/policy_description.h"
+#include "model/transformer_policy.h"
+
+namespace stepd {
+namespace {
+
+absl::StatusOr<std::unique_ptr<const kernels::KernelSet>> ChooseKernels(
+    const LoadOptions& options) {
+  absl::StatusOr<at::Device> device = OpenDevice(options.device);
+  if (!device.ok()) return device.status();
+  const bool is_auto = options.kernels == "auto";
+  if (options.kernels == "reference" || (is_auto && !device->is_cpu())) {
+    return kernels::CreateTorchKernelSet(*device);
+  }
+  if (!is_auto && options.kernels != "native") {
+    return absl::InvalidArgumentError(
+        absl::StrCat("kernels \"", options.kernels,
+                     "\" is none of auto, native, reference"));
+  }
+  if (!device->is_cpu()) {
+    return absl::InvalidArgumentError(
+        "kernels \"native\" exist for the CPU only; use auto or reference");
+  }
+  return kernels::CreateCpuKernelSet();
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Policy>> LoadPolicy(const std::string& directory,
+                                                   const LoadOptions& options) {
+  absl::StatusOr<std::unique_ptr<const kernels::KernelSet>> kernels =
+      ChooseKernels(options);
+  if (!kernels.ok()) return kernels.status();
+  absl::StatusOr<PolicyDescription> description =
+      checkpoint::ReadCheckpoint(directory);
+  if (!description.ok()) return description.status();
+  return CreateTransformerPolicy(*description, *std::move(kernels));
+}
+
+}  // namespace stepd
