@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checks that dependencies point one way (docs/architecture.md).
 
-    tools/check_includes.py [ROOT]
+    python3 tools/check_includes.py [ROOT]
 
 server/ never sees LibTorch, model/ never sees the wire or the configuration,
 and a checkpoint family's name appears only where its format is read, tested or

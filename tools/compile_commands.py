@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes compile_commands.json for clang-tidy and editors.
 
-    tools/compile_commands.py [--output FILE] [TARGET_PATTERN...]
+    python3 tools/compile_commands.py [--output FILE] [TARGET_PATTERN...]
 
 The flags are Bazel's own (`bazel aquery`). Paths that Bazel keeps relative to
 its execution root become absolute, so that a tool sees the files of this

@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs clang-tidy (.clang-tidy) with Bazel's flags on what changed.
 
-    tools/tidy.py                 sources that differ from HEAD
-    tools/tidy.py --base COMMIT   sources that differ from COMMIT
-    tools/tidy.py --all           every source
-    tools/tidy.py FILE...         these
+    python3 tools/tidy.py                 sources that differ from HEAD
+    python3 tools/tidy.py --base COMMIT   sources that differ from COMMIT
+    python3 tools/tidy.py --all           every source
+    python3 tools/tidy.py FILE...         these
 
 A changed header is checked through its own source, or through the first source
 that includes it. What cannot be checked is said. Everything must have been
