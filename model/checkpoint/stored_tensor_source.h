@@ -1,0 +1,68 @@
+// Copyright 2026 The stepd authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// The tensors of a checkpoint's weights files as LibTorch tensors, each handed
+// out once. Contiguous ones borrow the mapped file.
+//
+// Thread safety: none.
+
+#ifndef STEPD_MODEL_CHECKPOINT_STORED_TENSOR_SOURCE_H_
+#define STEPD_MODEL_CHECKPOINT_STORED_TENSOR_SOURCE_H_
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "ATen/core/Tensor.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "model/checkpoint/stored_tensor.h"
+#include "model/checkpoint/tensor_source.h"
+
+namespace stepd::checkpoint {
+
+// The tensor in its own dtype, contiguous. It borrows the mapped file where it
+// can, and keeps it alive; then writing to it is a crash.
+// REQUIRES: stored.dtype is given.
+at::Tensor ToTensor(const StoredTensor& stored);
+
+class StoredTensorSource final : public TensorSource {
+ public:
+  // `where` names the file, or the files, in errors.
+  // Errors: kInvalidArgument  two tensors have the same name
+  static absl::StatusOr<std::unique_ptr<StoredTensorSource>> Create(
+      std::string where, std::vector<StoredTensor> tensors);
+
+  absl::StatusOr<at::Tensor> Take(absl::string_view name,
+                                  at::IntArrayRef shape) override;
+  bool Has(absl::string_view name) const override;
+  void Ignore(absl::string_view name) override;
+  absl::Status CheckAllTaken() const override;
+
+ private:
+  enum class State { kUnused, kTaken, kIgnored };
+  struct Entry {
+    StoredTensor tensor;
+    State state = State::kUnused;
+  };
+
+  explicit StoredTensorSource(std::string where) : where_(std::move(where)) {}
+
+  const std::string where_;
+  std::map<std::string, Entry, std::less<>> entries_;
+};
+
+// The weights of a checkpoint directory: its model.safetensors, else its
+// pytorch_model.bin.
+// Errors: kNotFound         it has neither
+//         kInvalidArgument  the file is malformed
+absl::StatusOr<std::unique_ptr<TensorSource>> OpenWeights(
+    const std::string& directory);
+
+}  // namespace stepd::checkpoint
+
+#endif  // STEPD_MODEL_CHECKPOINT_STORED_TENSOR_SOURCE_H_

@@ -1,0 +1,46 @@
+// Copyright 2026 The stepd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "model/checkpoint/weight_reader.h"
+
+#include <utility>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+
+namespace stepd::checkpoint {
+
+WeightReader::WeightReader(TensorSource* source, absl::Status* error)
+    : source_(source), error_(error) {}
+
+WeightReader WeightReader::Under(absl::string_view name) const {
+  WeightReader child = *this;
+  absl::StrAppend(&child.prefix_, name, ".");
+  return child;
+}
+
+at::Tensor WeightReader::Take(absl::string_view name, at::IntArrayRef shape) {
+  if (!ok()) return {};
+  absl::StatusOr<at::Tensor> tensor =
+      source_->Take(absl::StrCat(prefix_, name), shape);
+  if (tensor.ok()) return *std::move(tensor);
+  error_->Update(tensor.status());
+  return {};
+}
+
+LinearWeights WeightReader::Linear(absl::string_view name, std::int64_t out,
+                                   std::int64_t in, Bias bias) {
+  LinearWeights linear;
+  linear.weight = Take(absl::StrCat(name, ".weight"), {out, in});
+  if (bias == Bias::kPresent) {
+    linear.bias = Take(absl::StrCat(name, ".bias"), {out});
+  }
+  return linear;
+}
+
+NormConfig WeightReader::Norm(absl::string_view name, std::int64_t dim,
+                              double eps) {
+  return {Take(absl::StrCat(name, ".weight"), {dim}), static_cast<float>(eps)};
+}
+
+}  // namespace stepd::checkpoint
