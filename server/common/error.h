@@ -38,6 +38,10 @@ inline constexpr absl::string_view kDraining = "DRAINING";
 inline constexpr absl::string_view kLoading = "LOADING";
 inline constexpr absl::string_view kDeadline = "DEADLINE";
 inline constexpr absl::string_view kCancelled = "CANCELLED";
+// A session that grew beyond the whole KV cache: waiting does not help.
+inline constexpr absl::string_view kCacheFull = "CACHE_FULL";
+// The policy's scores are no distribution to draw from (NaN or +infinity).
+inline constexpr absl::string_view kScores = "SCORES";
 inline constexpr absl::string_view kInternal = "INTERNAL";
 }  // namespace reason
 
@@ -45,7 +49,8 @@ using ErrorMetadata = std::vector<std::pair<std::string, std::string>>;
 
 // A status of `code` with `reason` and `metadata` ({"field", "got", "want"}).
 absl::Status Error(absl::StatusCode code, absl::string_view reason,
-                   absl::string_view message, const ErrorMetadata& metadata = {});
+                   absl::string_view message,
+                   const ErrorMetadata& metadata = {});
 
 // The same, telling the client when to come back (google.rpc.RetryInfo).
 absl::Status RetryableError(absl::StatusCode code, absl::string_view reason,

@@ -50,8 +50,8 @@ class CondVar {
   bool WaitUntil(Mutex* mu, std::chrono::steady_clock::time_point deadline)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) {
     std::unique_lock<std::mutex> lock(mu->mu_, std::adopt_lock);
-    const bool is_signalled = cv_.wait_until(lock, deadline) ==
-                              std::cv_status::no_timeout;
+    const bool is_signalled =
+        cv_.wait_until(lock, deadline) == std::cv_status::no_timeout;
     lock.release();
     return is_signalled;
   }

@@ -9,6 +9,7 @@
 
 #include <cstdint>
 
+#include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "server/common/clock.h"
 
@@ -16,11 +17,11 @@ namespace stepd {
 
 // Why a batch was formed when it was.
 enum class FireReason {
-  kIdle,         // nothing to wait for: max_wait is 0
-  kAllArrived,   // every live session of the shard is queued
-  kFull,         // a batch limit is reached
-  kWaited,       // max_wait has passed
-  kDeadline,     // a queued step would expire
+  kIdle,        // nothing to wait for: max_wait is 0
+  kAllArrived,  // every live session of the shard is queued
+  kFull,        // a batch limit is reached
+  kWaited,      // max_wait has passed
+  kDeadline,    // a queued step would expire
   kDraining,
 };
 absl::string_view Name(FireReason reason);
@@ -40,7 +41,10 @@ struct StepRecord {
   bool was_rebuilt = false;  // its session had lost its blocks
 };
 
+// What a session lost: all of it, or (kEvictedBlocks) only its KV cache, which
+// its next step rebuilds.
 enum class SessionEnd { kExpired, kEvictedBlocks, kReset };
+absl::string_view Name(SessionEnd end);
 
 // Totals of one executor.
 struct ExecutorGauges {
@@ -59,6 +63,13 @@ class Observer {
   virtual void OnStep(const StepRecord& record) = 0;
   // A task ended with an error of this reason.
   virtual void OnError(absl::string_view reason) = 0;
+  // A forward failed, and every task of its batch with it. Clients are told
+  // `error_id` only; the log should have both.
+  virtual void OnForwardError(absl::string_view error_id,
+                              const absl::Status& status) {
+    (void)error_id;
+    (void)status;
+  }
   virtual void OnSessionEnd(SessionEnd end) = 0;
   // After every batch.
   virtual void OnGauges(int executor, const ExecutorGauges& gauges) = 0;

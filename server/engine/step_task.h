@@ -33,6 +33,8 @@ class EncodedSteps {
     return absl::string_view(bytes_).substr(begin, ends_[i] - begin);
   }
   std::size_t num_bytes() const { return bytes_.size(); }
+  // All of them, without gaps.
+  absl::string_view all() const { return bytes_; }
 
   void Append(absl::string_view step) {
     bytes_.append(step.data(), step.size());

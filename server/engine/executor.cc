@@ -1,0 +1,624 @@
+// Copyright 2026 The stepd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "server/engine/executor.h"
+
+#include <algorithm>
+#include <cassert>
+#include <cstddef>
+#include <exception>
+#include <string>
+#include <utility>
+#include <variant>
+
+#include "absl/strings/str_cat.h"
+#include "absl/types/span.h"
+#include "server/common/error.h"
+#include "server/engine/sampling.h"
+
+namespace stepd {
+namespace {
+
+// A session is expected back soon for so many times max_wait after its last
+// step; who stays away longer is not waited for.
+constexpr int kRecentWindow = 4;
+
+// Beside single steps, long work takes as many tokens as they do, so that it
+// at most doubles their time; but at least so many, which cost hardly more
+// than one token.
+constexpr std::int64_t kMinLongTokens = 64;
+
+// Batches that may overtake a step which waits for blocks.
+constexpr int kMaxBatchesBlocked = 4;
+
+// Sessions that expire in one go: the loop comes back for more.
+constexpr int kMaxExpiredAtOnce = 256;
+
+const std::string& ActorOf(const Task& task) {
+  return std::visit(
+      [](const auto& t) -> const std::string& { return t.actor_id; }, task);
+}
+
+// OK unless the caller no longer wants an answer.
+absl::Status CheckWanted(const StepTask& task, MonotonicTime now) {
+  if (task.is_cancelled != nullptr &&
+      task.is_cancelled->load(std::memory_order_acquire)) {
+    return Error(absl::StatusCode::kCancelled, reason::kCancelled,
+                 "cancelled before it ran");
+  }
+  if (task.deadline <= now) {
+    return Error(absl::StatusCode::kDeadlineExceeded, reason::kDeadline,
+                 "the deadline passed before it ran");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+Executor::Executor(Parts parts, const ExecutorOptions& options)
+    : policy_(*parts.policy),
+      spec_(parts.policy->spec()),
+      options_(options),
+      observer_(parts.observer),
+      clock_(parts.clock),
+      budget_(parts.budget),
+      runner_(std::move(parts.runner)),
+      pool_(options.num_blocks),
+      table_(StepLayout(spec_.fields).fixed_bytes()),
+      ready_(options.batching) {}
+
+Executor::~Executor() {
+  assert(num_unfinished_ == 0);
+  budget_->Release(num_open_);
+}
+
+void Executor::Admit(QueuedTask task, MonotonicTime now) {
+  Session* session = table_.FindOrCreate(ActorOf(task.task), task.actor_hash);
+  table_.MarkBusy(session);
+  Work* work = works_.New();
+  work->task = std::move(task.task);
+  work->submitted = task.submitted;
+  work->session = session;
+  if (work->is_step()) {
+    for (int tokens : work->step().num_tokens) work->num_new_tokens += tokens;
+  }
+  ++num_unfinished_;
+
+  if (session->first_work != nullptr) {
+    session->last_work->next_of_session = work;
+    session->last_work = work;
+    return;
+  }
+  session->first_work = session->last_work = work;
+  ServeNext(session, now);
+  if (!finished_.empty()) DeliverFinished(now);
+}
+
+MonotonicTime Executor::NextFireTime(MonotonicTime now) {
+  return NextFire(now).at;
+}
+
+FireTime Executor::NextFire(MonotonicTime now) {
+  FireConditions conditions;
+  conditions.now = now;
+  conditions.expected_batch = expected_batch_;
+  conditions.is_draining = is_draining_;
+  const MonotonicDuration max_wait = options_.batching.max_wait;
+  if (max_wait > MonotonicDuration::zero()) {
+    conditions.num_recent_idle =
+        table_.CountRecent(now - kRecentWindow * max_wait);
+  }
+  return ready_.NextFire(conditions);
+}
+
+void Executor::RunBatch(MonotonicTime now) {
+  BatchRecord record;
+  record.fire_reason = NextFire(now).reason;
+  FormBatch(now);
+  MonotonicTime end = now;
+  if (!batch_works_.empty()) {
+    const MonotonicTime start = clock_->Now();
+    const absl::Status status = Forward();
+    end = clock_->Now();
+    record.forward = end - start;
+    record.num_sessions = static_cast<int>(batch_works_.size());
+    record.num_tokens = batch_tokens_;
+    num_completed_ = 0;
+    if (status.ok()) {
+      AdvanceBatch(end);
+    } else {
+      FailBatch(status, end);
+    }
+    record.num_steps_completed = num_completed_;
+    expected_batch_ = expected_batch_ == MonotonicDuration::zero()
+                          ? record.forward
+                          : (3 * expected_batch_ + record.forward) / 4;
+    observer_->OnBatch(record);
+  }
+  DeliverFinished(end);
+}
+
+MonotonicTime Executor::NextExpiry() const {
+  const Session* oldest = table_.OldestIdle();
+  if (oldest == nullptr || options_.idle_timeout == MonotonicDuration::max()) {
+    return kInfiniteFuture;
+  }
+  return oldest->last_use + options_.idle_timeout;
+}
+
+void Executor::ExpireIdle(MonotonicTime now) {
+  int num_expired = 0;
+  while (num_expired < kMaxExpiredAtOnce && NextExpiry() <= now) {
+    Session* session = table_.OldestIdle();
+    Empty(session);
+    table_.Erase(session);
+    observer_->OnSessionEnd(SessionEnd::kExpired);
+    ++num_expired;
+  }
+  if (num_expired > 0) observer_->OnGauges(options_.index, gauges());
+}
+
+std::int64_t Executor::TakeNumFinished() {
+  return std::exchange(num_finished_, 0);
+}
+
+ExecutorGauges Executor::gauges() const {
+  ExecutorGauges gauges;
+  gauges.num_sessions = num_open_;
+  gauges.num_blocks_used = pool_.num_used();
+  gauges.num_blocks = pool_.num_blocks();
+  gauges.num_queued = num_unfinished_;
+  return gauges;
+}
+
+// Single steps first, then long work in proportion. Whoever is passed over
+// comes first in the next batch, so neither can starve the other.
+void Executor::FormBatch(MonotonicTime now) {
+  ClearBatch();
+  const std::int64_t max_tokens = options_.batching.max_batch_tokens;
+  const std::int64_t half = std::max<std::int64_t>(1, max_tokens / 2);
+  if (overdue_ != nullptr) TakeOverdue(now);
+  if (were_longs_passed_over_ && !ready_.longs().empty()) {
+    TakeFrom(ready_.longs(), half, now);
+  }
+  const std::int64_t long_tokens = batch_tokens_;
+  TakeFrom(ready_.singles(), max_tokens, now);
+  const std::int64_t single_tokens = batch_tokens_ - long_tokens;
+  const std::int64_t share =
+      single_tokens == 0 ? max_tokens : std::max(kMinLongTokens, single_tokens);
+  TakeFrom(ready_.longs(), std::min(max_tokens, batch_tokens_ + share), now);
+
+  // Everything that is ready waits for blocks of the others.
+  if (batch_works_.empty() && !ready_.empty()) {
+    overdue_ = ready_.longs().empty() ? ready_.singles().front()
+                                      : ready_.longs().front();
+    TakeOverdue(now);
+  }
+  were_longs_passed_over_ =
+      !ready_.longs().empty() &&
+      std::none_of(batch_works_.begin(), batch_works_.end(),
+                   [](const Work* work) { return !work->is_single; });
+}
+
+void Executor::ClearBatch() {
+  for (SessionSlice& slice : batch_.slices) {
+    spare_slices_.push_back(std::move(slice));
+  }
+  batch_.slices.clear();
+  batch_.outputs = 0;
+  batch_works_.clear();
+  batch_tokens_ = 0;
+  batch_rows_ = 0;
+}
+
+// Takes steps from the front of a list until the batch has `max_tokens`.
+void Executor::TakeFrom(const ReadyQueue::List& list, std::int64_t max_tokens,
+                        MonotonicTime now) {
+  Work* work = list.front();
+  while (work != nullptr) {
+    Work* next = ReadyQueue::List::Next(work);
+    if (TryTake(work, max_tokens, now) == Taken::kNoRoom) return;
+    work = next;
+  }
+}
+
+// Takes blocks away from whoever only waits, so that the step that has waited
+// longest can run.
+void Executor::TakeOverdue(MonotonicTime now) {
+  Work* work = overdue_;
+  const absl::Status limits = CheckLimits(*work);
+  if (limits.ok()) EvictWaiting(work);
+  TryTake(work, options_.batching.max_batch_tokens, now);
+}
+
+Executor::Taken Executor::TryTake(Work* work, std::int64_t max_tokens,
+                                  MonotonicTime now) {
+  const bool is_first = batch_works_.empty();
+  if (static_cast<int>(batch_works_.size()) >=
+      options_.batching.max_batch_sessions) {
+    return Taken::kNoRoom;
+  }
+  absl::Status wanted = CheckWanted(work->step(), now);
+  if (!wanted.ok()) {
+    Fail(work, std::move(wanted), now);
+    return Taken::kNo;
+  }
+  // A step is never split: the first one may exceed the limit.
+  const std::int64_t room = max_tokens - batch_tokens_;
+  if (!is_first && NextStepTokens(work) > room) return Taken::kNoRoom;
+  if (!work->is_started && !TryStart(work, now)) return Taken::kNo;
+  ready_.Remove(work);
+  if (overdue_ == work) overdue_ = nullptr;
+  AddSlice(work, room);
+  return Taken::kYes;
+}
+
+// The next steps of `work` in at most `max_tokens` tokens, but at least one
+// step: first what its session's blocks lack of the log, then what is new.
+void Executor::AddSlice(Work* work, std::int64_t max_tokens) {
+  Session& session = *work->session;
+  const StepTask& task = work->step();
+  SessionSlice& slice = NextSlice();
+  slice.steps.clear();
+  slice.num_cached_tokens = session.num_cached_tokens + work->num_tokens_done;
+  slice.blocks = session.blocks;
+
+  const auto fits = [&](std::int64_t tokens) {
+    return slice.steps.empty() || work->slice_tokens() + tokens <= max_tokens;
+  };
+  work->ClearSlice();
+  std::int64_t i = session.num_cached_steps;
+  for (; i < session.num_steps(); ++i) {
+    const std::int64_t tokens = CountTokens(session.log[i]);
+    if (!fits(tokens)) break;
+    slice.steps.push_back(session.log[i]);
+    work->slice_log_tokens += tokens;
+    ++work->slice_log_steps;
+  }
+  std::size_t j = work->num_steps_done;
+  for (; i == session.num_steps() && j < task.steps.size(); ++j) {
+    if (!fits(task.num_tokens[j])) break;
+    slice.steps.push_back(task.steps[j]);
+    work->slice_new_tokens += task.num_tokens[j];
+    ++work->slice_new_steps;
+  }
+  const bool is_last = j == task.steps.size();
+  work->slice_rows = task.answer_all_steps
+                         ? static_cast<int>(work->slice_new_steps)
+                         : (is_last ? 1 : 0);
+  slice.num_answered = work->slice_rows;
+  batch_works_.push_back(work);
+  batch_tokens_ += work->slice_tokens();
+  batch_rows_ += work->slice_rows;
+  batch_.outputs |= task.outputs;
+}
+
+SessionSlice& Executor::NextSlice() {
+  if (spare_slices_.empty()) {
+    batch_.slices.emplace_back();
+  } else {
+    batch_.slices.push_back(std::move(spare_slices_.back()));
+    spare_slices_.pop_back();
+  }
+  return batch_.slices.back();
+}
+
+// Of a step that was counted before, when its task was validated.
+std::int64_t Executor::CountTokens(absl::string_view step) const {
+  if (spec_.min_tokens_per_step == spec_.max_tokens_per_step) {
+    return spec_.min_tokens_per_step;
+  }
+  return policy_.CountTokens(step).value();
+}
+
+std::int64_t Executor::NextStepTokens(Work* work) const {
+  const Session& session = *work->session;
+  if (!session.is_cached()) {
+    return CountTokens(session.log[session.num_cached_steps]);
+  }
+  return work->step().num_tokens[work->num_steps_done];
+}
+
+// Gives `work` all it needs to run to its end: a place among the sessions, and
+// blocks for all of its tokens. False: it failed, or waits for blocks.
+bool Executor::TryStart(Work* work, MonotonicTime now) {
+  Session* session = work->session;
+  absl::Status status = CheckLimits(*work);
+  if (status.ok()) status = Open(session);
+  if (!status.ok()) {
+    Fail(work, std::move(status), now);
+    return false;
+  }
+  // What is overdue gets the next free blocks.
+  const bool may_reserve =
+      overdue_ == nullptr || overdue_ == work || work->is_single;
+  if (!may_reserve ||
+      !ReserveBlocks(session, session->num_tokens + work->num_new_tokens)) {
+    ++work->num_batches_blocked;
+    if (overdue_ == nullptr &&
+        work->num_batches_blocked >= kMaxBatchesBlocked) {
+      overdue_ = work;
+    }
+    return false;
+  }
+  work->is_started = true;
+  work->started = now;
+  work->was_rebuilt = !session->is_cached();
+  return true;
+}
+
+absl::Status Executor::CheckLimits(const Work& work) const {
+  const Session& session = *work.session;
+  const auto& task = std::get<StepTask>(work.task);
+  const std::int64_t steps =
+      session.num_steps() + static_cast<std::int64_t>(task.steps.size());
+  const std::int64_t tokens = session.num_tokens + work.num_new_tokens;
+  if (steps > options_.max_steps) {
+    return Error(
+        absl::StatusCode::kFailedPrecondition, reason::kContextFull,
+        absl::StrCat("the session would have ", steps, " steps; the limit is ",
+                     options_.max_steps, ": reset it"));
+  }
+  if (spec_.max_tokens > 0 && tokens > spec_.max_tokens) {
+    return Error(absl::StatusCode::kFailedPrecondition, reason::kContextFull,
+                 absl::StrCat("the session would have ", tokens,
+                              " tokens; the policy can tell ", spec_.max_tokens,
+                              " positions apart: reset the session"));
+  }
+  if (BlocksFor(tokens) > pool_.num_blocks()) {
+    return Error(
+        absl::StatusCode::kResourceExhausted, reason::kCacheFull,
+        absl::StrCat("the session would need ", BlocksFor(tokens),
+                     " KV blocks; the whole cache has ", pool_.num_blocks()));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Executor::Open(Session* session) {
+  if (session->is_open) return absl::OkStatus();
+  if (!budget_->TryAcquire()) {
+    return Error(absl::StatusCode::kResourceExhausted, reason::kSessionsFull,
+                 "as many sessions as allowed are open");
+  }
+  session->is_open = true;
+  ++num_open_;
+  return absl::OkStatus();
+}
+
+// All of the blocks or none. Takes them from idle sessions, least recently
+// used first, if too few are free.
+bool Executor::ReserveBlocks(Session* session, std::int64_t num_tokens) {
+  const std::int64_t num_missing =
+      BlocksFor(num_tokens) - static_cast<std::int64_t>(session->blocks.size());
+  if (num_missing <= 0) return true;
+  while (pool_.num_free() < num_missing) {
+    Session* victim = table_.OldestResident();
+    if (victim == nullptr) return false;
+    table_.MarkEvicted(victim);
+    EvictBlocks(victim);
+  }
+  return pool_.Allocate(static_cast<std::int32_t>(num_missing),
+                        &session->blocks);
+}
+
+// Takes the blocks of steps that have not started, latest first, until
+// `beneficiary` can have what it needs.
+void Executor::EvictWaiting(Work* beneficiary) {
+  Session* session = beneficiary->session;
+  const std::int64_t num_tokens =
+      session->num_tokens + beneficiary->num_new_tokens;
+  for (const ReadyQueue::List* list : {&ready_.singles(), &ready_.longs()}) {
+    Work* work = list->back();
+    while (work != nullptr && !ReserveBlocks(session, num_tokens)) {
+      Work* previous = ReadyQueue::List::Previous(work);
+      if (work != beneficiary && !work->is_started &&
+          !work->session->blocks.empty()) {
+        EvictBlocks(work->session);
+        ready_.Remove(work);
+        ready_.Push(work);  // what was a single step is a rebuild now
+      }
+      work = previous;
+    }
+  }
+}
+
+std::int64_t Executor::BlocksFor(std::int64_t num_tokens) const {
+  if (spec_.kv_bytes_per_token == 0) return 0;  // nothing to keep
+  return (num_tokens + spec_.tokens_per_block - 1) / spec_.tokens_per_block;
+}
+
+absl::Status Executor::Forward() {
+  result_.num_rows = 0;
+  try {
+    const absl::Status status = runner_->Forward(batch_, &result_);
+    return status.ok() ? CheckResult() : status;
+  } catch (const std::exception& e) {  // std::bad_alloc above all
+    return absl::InternalError(e.what());
+  }
+}
+
+absl::Status Executor::CheckResult() const {
+  const auto rows = static_cast<std::size_t>(batch_rows_);
+  bool is_complete = result_.num_rows == batch_rows_ &&
+                     result_.scores.size() ==
+                         rows * static_cast<std::size_t>(spec_.num_actions);
+  for (std::size_t i = 0; is_complete && i < spec_.outputs.size(); ++i) {
+    if ((batch_.outputs >> i & 1) == 0) continue;
+    is_complete =
+        i < result_.outputs.size() &&
+        result_.outputs[i].size() ==
+            rows * static_cast<std::size_t>(spec_.outputs[i].num_elements());
+  }
+  if (is_complete) return absl::OkStatus();
+  return absl::InternalError("the policy's result lacks rows");
+}
+
+// Clients are told an id; what happened is for the log.
+void Executor::FailBatch(const absl::Status& status, MonotonicTime now) {
+  const std::string id =
+      absl::StrCat("e", options_.index, "-", ++num_failed_batches_);
+  observer_->OnForwardError(id, status);
+  const absl::Status error =
+      Error(absl::StatusCode::kInternal, reason::kInternal,
+            absl::StrCat("the computation failed (error ", id, ")"),
+            {{"error_id", id}});
+  for (Work* work : batch_works_) Fail(work, error, now);
+}
+
+void Executor::AdvanceBatch(MonotonicTime now) {
+  std::int64_t row = 0;
+  for (Work* work : batch_works_) {
+    Session& session = *work->session;
+    session.num_cached_steps += work->slice_log_steps;
+    session.num_cached_tokens += work->slice_log_tokens;
+    absl::Status status = AnswerRows(work, row);
+    row += work->slice_rows;
+    work->num_steps_done += work->slice_new_steps;
+    work->num_tokens_done += work->slice_new_tokens;
+    if (!status.ok()) {
+      Fail(work, std::move(status), now);
+    } else if (work->num_steps_done == work->step().steps.size()) {
+      Commit(work, now);
+    } else {
+      ready_.Push(work);
+    }
+  }
+}
+
+// Adds the slice's rows of the result to the reply.
+absl::Status Executor::AnswerRows(Work* work, std::int64_t first_row) {
+  if (work->slice_rows == 0) return absl::OkStatus();
+  const StepTask& task = work->step();
+  const auto num_actions = static_cast<std::size_t>(spec_.num_actions);
+  const auto num_rows = static_cast<std::size_t>(work->slice_rows);
+  const auto first = static_cast<std::size_t>(first_row);
+  DrawId draw;
+  draw.seed = task.sampling.seed;
+  draw.actor_hash = work->session->actor_hash;
+  draw.step_index = static_cast<std::uint64_t>(work->session->num_steps()) +
+                    work->num_steps_done + work->slice_new_steps - num_rows;
+  const absl::Span<const float> scores = result_.scores;
+  for (std::size_t row = first; row < first + num_rows; ++row) {
+    const absl::StatusOr<SampledAction> sampled = SampleAction(
+        scores.subspan(row * num_actions, num_actions), task.sampling, draw);
+    if (!sampled.ok()) return sampled.status();
+    work->reply.actions.push_back(sampled->action);
+    work->reply.log_probs.push_back(sampled->log_prob);
+    ++draw.step_index;
+  }
+  if (task.outputs == 0) return absl::OkStatus();
+  work->reply.outputs.resize(spec_.outputs.size());
+  for (std::size_t i = 0; i < spec_.outputs.size(); ++i) {
+    if ((task.outputs >> i & 1) == 0) continue;
+    const auto size = static_cast<std::size_t>(spec_.outputs[i].num_elements());
+    const float* begin = result_.outputs[i].data() + first * size;
+    std::vector<float>& output = work->reply.outputs[i];
+    output.insert(output.end(), begin, begin + num_rows * size);
+  }
+  return absl::OkStatus();
+}
+
+// The whole task is computed: its steps become steps of the session.
+void Executor::Commit(Work* work, MonotonicTime now) {
+  Session& session = *work->session;
+  session.log.Append(work->step().steps);
+  session.num_tokens += work->num_new_tokens;
+  session.num_cached_steps = session.num_steps();
+  session.num_cached_tokens = session.num_tokens;
+  work->reply.step_index = static_cast<std::uint64_t>(session.num_steps());
+  num_completed_ += static_cast<int>(work->step().steps.size());
+  Finish(work, now);
+}
+
+// The session is as it was before the task; what the task wrote into blocks
+// beyond the cached tokens is simply not counted.
+void Executor::Fail(Work* work, absl::Status status, MonotonicTime now) {
+  if (ReadyQueue::List::Has(work)) ready_.Remove(work);
+  if (overdue_ == work) overdue_ = nullptr;
+  Session* session = work->session;
+  TrimBlocks(session, BlocksFor(session->num_cached_tokens), &pool_);
+  if (session->num_steps() == 0) Empty(session);
+  work->status = std::move(status);
+  Finish(work, now);
+}
+
+void Executor::Finish(Work* work, MonotonicTime now) {
+  Session* session = work->session;
+  assert(session->first_work == work);
+  session->first_work = work->next_of_session;
+  finished_.push_back(work);
+  ServeNext(session, now);
+}
+
+// Makes the session's next step ready; tasks before it that need no
+// computation run here.
+void Executor::ServeNext(Session* session, MonotonicTime now) {
+  while (Work* work = session->first_work) {
+    if (work->is_step()) {
+      ready_.Push(work);
+      return;
+    }
+    if (session->is_open) observer_->OnSessionEnd(SessionEnd::kReset);
+    Empty(session);
+    session->first_work = work->next_of_session;
+    finished_.push_back(work);
+  }
+  if (session->num_steps() == 0) {
+    table_.Erase(session);
+  } else {
+    table_.MarkIdle(session, now);
+  }
+}
+
+// As if the actor had never come.
+void Executor::Empty(Session* session) {
+  DropBlocks(session, &pool_);
+  session->log = StepLog(table_.fixed_step_bytes());
+  session->window_start = 0;
+  session->num_tokens = 0;
+  session->num_cached_steps = 0;
+  if (!session->is_open) return;
+  session->is_open = false;
+  --num_open_;
+  budget_->Release(1);
+}
+
+void Executor::EvictBlocks(Session* session) {
+  DropBlocks(session, &pool_);
+  observer_->OnSessionEnd(SessionEnd::kEvictedBlocks);
+}
+
+// Last of all, when every session is in order again.
+void Executor::DeliverFinished(MonotonicTime now) {
+  for (Work* work : finished_) {
+    Deliver(work, now);
+    works_.Free(work);
+  }
+  const auto num_finished = static_cast<std::int64_t>(finished_.size());
+  finished_.clear();
+  num_finished_ += num_finished;
+  num_unfinished_ -= num_finished;
+  observer_->OnGauges(options_.index, gauges());
+}
+
+void Executor::Deliver(Work* work, MonotonicTime now) {
+  if (!work->status.ok()) observer_->OnError(ReasonOf(work->status));
+  if (!work->is_step()) {
+    std::get<ResetTask>(work->task).done(work->status);
+    return;
+  }
+  StepTask& task = work->step();
+  if (!work->status.ok()) {
+    task.done(std::move(work->status));
+    return;
+  }
+  StepRecord record;
+  record.queue_wait = work->started - work->submitted;
+  record.latency = now - work->submitted;
+  record.num_steps = static_cast<int>(task.steps.size());
+  record.was_rebuilt = work->was_rebuilt;
+  observer_->OnStep(record);
+  task.done(std::move(work->reply));
+}
+
+}  // namespace stepd

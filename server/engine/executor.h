@@ -1,0 +1,194 @@
+// Copyright 2026 The stepd authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// The owner of a shard of sessions: what its one thread does with the tasks it
+// takes from its queue. No thread and no waiting in here: the engine's loop
+// calls, and tests call with a clock of their own.
+//
+// Invariants: (1) a block is used by at most one session (until sessions
+// share); (2) a session's log changes only when a whole task has been computed;
+// whatever else happens to the task, the log and the counters are as before;
+// (3) tasks of one actor finish in the order in which they were admitted;
+// (4) a started step holds all the blocks it needs, so it always finishes.
+//
+// Thread safety: none; one thread at a time.
+
+#ifndef STEPD_SERVER_ENGINE_EXECUTOR_H_
+#define STEPD_SERVER_ENGINE_EXECUTOR_H_
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "model/kv_cache/block_pool.h"
+#include "model/policy.h"
+#include "model/step.h"
+#include "server/common/clock.h"
+#include "server/engine/observer.h"
+#include "server/engine/ready_queue.h"
+#include "server/engine/session.h"
+#include "server/engine/session_table.h"
+#include "server/engine/step_queue.h"
+#include "server/engine/work.h"
+
+namespace stepd {
+
+// How many sessions may be open in the whole engine. Executors share one,
+// because actors do not hash evenly.
+//
+// Thread safety: thread-safe.
+class SessionBudget {
+ public:
+  explicit SessionBudget(std::int64_t max_sessions) : num_free_(max_sessions) {}
+
+  bool TryAcquire() {
+    if (num_free_.fetch_sub(1, std::memory_order_relaxed) > 0) return true;
+    Release(1);
+    return false;
+  }
+  void Release(std::int64_t count) {
+    num_free_.fetch_add(count, std::memory_order_relaxed);
+  }
+
+ private:
+  std::atomic<std::int64_t> num_free_;
+};
+
+struct ExecutorOptions {
+  int index = 0;  // names the executor to the observer
+  FireOptions batching;
+  std::int32_t num_blocks = 0;
+  std::int64_t max_steps = 4096;
+  MonotonicDuration idle_timeout = MonotonicDuration::max();
+};
+
+class Executor {
+ public:
+  // Everything that is passed by pointer, and `policy`, must outlive it.
+  struct Parts {
+    const Policy* policy = nullptr;
+    std::unique_ptr<PolicyRunner> runner;
+    SessionBudget* budget = nullptr;
+    Observer* observer = nullptr;
+    const Clock* clock = nullptr;
+  };
+  Executor(Parts parts, const ExecutorOptions& options);
+  // REQUIRES: every admitted task has finished.
+  ~Executor();
+  Executor(const Executor&) = delete;
+  Executor& operator=(const Executor&) = delete;
+
+  // Puts a task at the end of its session's line. A task that needs no
+  // computation runs at once if it is first in line.
+  void Admit(QueuedTask task, MonotonicTime now);
+
+  // When RunBatch() should be called; kInfiniteFuture: nothing is ready.
+  MonotonicTime NextFireTime(MonotonicTime now);
+  // Forms one batch, computes it and completes what it finished.
+  void RunBatch(MonotonicTime now);
+
+  // When the next idle session expires; kInfiniteFuture: none.
+  MonotonicTime NextExpiry() const;
+  // Drops idle sessions whose time has come; some at a time.
+  void ExpireIdle(MonotonicTime now);
+
+  // From now on nothing is waited for.
+  void StartDraining() { is_draining_ = true; }
+
+  // Tasks admitted and not yet finished.
+  std::int64_t num_unfinished() const { return num_unfinished_; }
+  // Tasks finished since the last call.
+  std::int64_t TakeNumFinished();
+  // How long a batch takes, from recent ones.
+  MonotonicDuration expected_batch() const { return expected_batch_; }
+
+  ExecutorGauges gauges() const;
+  // For inspection: nullptr if the actor has no session.
+  const Session* FindSession(absl::string_view actor_id) const {
+    return table_.Find(actor_id);
+  }
+  const BlockPool& pool() const { return pool_; }
+
+ private:
+  enum class Taken { kYes, kNo, kNoRoom };
+
+  FireTime NextFire(MonotonicTime now);
+
+  // Forming a batch.
+  void FormBatch(MonotonicTime now);
+  void ClearBatch();
+  void TakeOverdue(MonotonicTime now);
+  void TakeFrom(const ReadyQueue::List& list, std::int64_t max_tokens,
+                MonotonicTime now);
+  Taken TryTake(Work* work, std::int64_t max_tokens, MonotonicTime now);
+  void AddSlice(Work* work, std::int64_t max_tokens);
+  SessionSlice& NextSlice();
+  std::int64_t CountTokens(absl::string_view step) const;
+  std::int64_t NextStepTokens(Work* work) const;
+
+  // Starting a step: what it needs before its first batch.
+  bool TryStart(Work* work, MonotonicTime now);
+  absl::Status CheckLimits(const Work& work) const;
+  absl::Status Open(Session* session);
+  bool ReserveBlocks(Session* session, std::int64_t num_tokens);
+  void EvictWaiting(Work* beneficiary);
+  std::int64_t BlocksFor(std::int64_t num_tokens) const;
+
+  // Computing the batch.
+  absl::Status Forward();
+  absl::Status CheckResult() const;
+  void FailBatch(const absl::Status& status, MonotonicTime now);
+  void AdvanceBatch(MonotonicTime now);
+  absl::Status AnswerRows(Work* work, std::int64_t first_row);
+
+  // Ending tasks.
+  void Commit(Work* work, MonotonicTime now);
+  void Fail(Work* work, absl::Status status, MonotonicTime now);
+  void Finish(Work* work, MonotonicTime now);
+  void ServeNext(Session* session, MonotonicTime now);
+  void Empty(Session* session);
+  void EvictBlocks(Session* session);
+  void DeliverFinished(MonotonicTime now);
+  void Deliver(Work* work, MonotonicTime now);
+
+  // Constant after construction.
+  const Policy& policy_;
+  const PolicySpec& spec_;
+  const ExecutorOptions options_;
+  Observer* const observer_;
+  const Clock* const clock_;
+  SessionBudget* const budget_;
+
+  const std::unique_ptr<PolicyRunner> runner_;
+  BlockPool pool_;
+  SessionTable table_;
+  WorkPool works_;
+  ReadyQueue ready_;
+  std::int64_t num_open_ = 0;
+  std::int64_t num_unfinished_ = 0;
+  std::int64_t num_finished_ = 0;
+  std::int64_t num_failed_batches_ = 0;
+  int num_completed_ = 0;  // of the current batch
+  bool is_draining_ = false;
+  // The last batch had no room for anything long: the next one begins with it.
+  bool were_longs_passed_over_ = false;
+  // A ready step that has been blocked for too long: nobody overtakes it.
+  Work* overdue_ = nullptr;
+  MonotonicDuration expected_batch_{};
+
+  // The current batch; kept between batches for their memory.
+  std::vector<Work*> batch_works_;  // slice i belongs to batch_works_[i]
+  std::int64_t batch_tokens_ = 0;
+  std::int64_t batch_rows_ = 0;
+  StepBatch batch_;
+  std::vector<SessionSlice> spare_slices_;
+  StepResult result_;
+  std::vector<Work*> finished_;
+};
+
+}  // namespace stepd
+
+#endif  // STEPD_SERVER_ENGINE_EXECUTOR_H_

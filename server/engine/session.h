@@ -1,0 +1,95 @@
+// Copyright 2026 The stepd authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// A session: the log of the steps its actor sent, and the KV blocks that cache
+// a part of it. The log is the session; the blocks can be dropped at any time
+// and are rebuilt from the log with the same results.
+//
+// Thread safety: none; its executor owns it.
+
+#ifndef STEPD_SERVER_ENGINE_SESSION_H_
+#define STEPD_SERVER_ENGINE_SESSION_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "model/kv_cache/block_pool.h"
+#include "server/common/clock.h"
+#include "server/engine/intrusive_list.h"
+#include "server/engine/step_task.h"
+
+namespace stepd {
+
+struct Work;
+
+// Encoded steps in one piece of memory, growing at the end in amortised O(1).
+class StepLog {
+ public:
+  // `fixed_bytes` as StepLayout::fixed_bytes(): steps of one size need no
+  // offsets.
+  explicit StepLog(std::int64_t fixed_bytes) : fixed_bytes_(fixed_bytes) {}
+
+  std::int64_t num_steps() const { return num_steps_; }
+  std::size_t num_bytes() const { return bytes_.size(); }
+  // REQUIRES: 0 <= i < num_steps(). Valid until the next Append().
+  absl::string_view operator[](std::int64_t i) const;
+
+  // REQUIRES: every step has `fixed_bytes` bytes unless that is -1.
+  void Append(const EncodedSteps& steps);
+
+ private:
+  std::int64_t fixed_bytes_;
+  std::int64_t num_steps_ = 0;
+  std::string bytes_;
+  std::vector<std::uint64_t> ends_;  // of each step; empty for a fixed size
+};
+
+// Invariants: (1) the steps [window_start, num_cached_steps) of the log are in
+// `blocks` as its first num_cached_tokens tokens; (2) num_cached_tokens <=
+// num_tokens, and they are equal when num_cached_steps == log.num_steps();
+// (3) a session with queued work is in none of the table's lists.
+struct Session {
+  Session(absl::string_view actor_id, std::uint64_t actor_hash,
+          std::int64_t fixed_step_bytes)
+      : actor_id(actor_id), actor_hash(actor_hash), log(fixed_step_bytes) {}
+
+  std::int64_t num_steps() const { return log.num_steps(); }
+  bool is_cached() const { return num_cached_steps == log.num_steps(); }
+
+  const std::string actor_id;
+  const std::uint64_t actor_hash;  // StableHash(actor_id)
+
+  StepLog log;
+  std::int64_t window_start = 0;  // first step of the log in the context
+  std::int64_t num_tokens = 0;    // of the steps in the context
+
+  std::vector<std::int32_t> blocks;
+  std::int64_t num_cached_steps = 0;
+  std::int64_t num_cached_tokens = 0;
+
+  // Counts against max_sessions.
+  bool is_open = false;
+  MonotonicTime last_use{};
+
+  // Queued and running work of this actor, oldest first.
+  Work* first_work = nullptr;
+  Work* last_work = nullptr;
+
+  // Owned by SessionTable.
+  bool is_recent = false;
+  ListLink<Session> idle_link;
+  ListLink<Session> resident_link;
+};
+
+// Gives every block back; the next step rebuilds them.
+void DropBlocks(Session* session, BlockPool* pool);
+
+// Gives back the blocks after the first `num_kept`.
+void TrimBlocks(Session* session, std::int64_t num_kept, BlockPool* pool);
+
+}  // namespace stepd
+
+#endif  // STEPD_SERVER_ENGINE_SESSION_H_

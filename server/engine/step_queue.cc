@@ -1,0 +1,119 @@
+// Copyright 2026 The stepd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "server/engine/step_queue.h"
+
+#include <algorithm>
+#include <cassert>
+#include <cstdlib>
+#include <utility>
+
+#include "absl/time/time.h"
+#include "server/common/error.h"
+
+namespace stepd {
+namespace {
+
+// A client that comes back sooner than this only adds load.
+constexpr absl::Duration kMinRetryDelay = absl::Milliseconds(10);
+constexpr absl::Duration kDrainRetryDelay = absl::Seconds(1);
+
+MonotonicTime DeadlineOf(const Task& task) {
+  const auto* step = std::get_if<StepTask>(&task);
+  return step == nullptr ? kInfiniteFuture : step->deadline;
+}
+
+enum class Verdict { kAdmitted, kClosed, kFull, kTooLate };
+
+absl::Status Overloaded(absl::string_view message, MonotonicDuration wait) {
+  return RetryableError(absl::StatusCode::kResourceExhausted,
+                        reason::kOverloaded, message,
+                        std::max(kMinRetryDelay, absl::FromChrono(wait)));
+}
+
+absl::Status ToStatus(Verdict verdict, MonotonicDuration wait) {
+  switch (verdict) {
+    case Verdict::kAdmitted:
+      return absl::OkStatus();
+    case Verdict::kClosed:
+      return RetryableError(absl::StatusCode::kUnavailable, reason::kDraining,
+                            "the server is draining", kDrainRetryDelay);
+    case Verdict::kFull:
+      return Overloaded("the queue is full", wait);
+    case Verdict::kTooLate:
+      return Overloaded("the queue is longer than the deadline allows", wait);
+  }
+  std::abort();
+}
+
+}  // namespace
+
+absl::Status StepQueue::TryPush(QueuedTask&& task) {
+  const MonotonicTime deadline = DeadlineOf(task.task);
+  const MonotonicTime submitted = task.submitted;
+  Verdict verdict = Verdict::kAdmitted;
+  MonotonicDuration wait{};
+  bool must_wake = false;
+  {
+    MutexLock lock(&mu_);
+    wait = ExpectedWait();
+    if (is_closed_) {
+      verdict = Verdict::kClosed;
+    } else if (num_unfinished_ >= max_tasks_) {
+      verdict = Verdict::kFull;
+    } else if (wait > MonotonicDuration::zero() &&
+               deadline - submitted < wait) {
+      verdict = Verdict::kTooLate;
+    } else {
+      tasks_.push_back(std::move(task));
+      ++num_unfinished_;
+      must_wake = std::exchange(is_popper_waiting_, false);
+    }
+  }
+  if (must_wake) changed_.NotifyOne();
+  return ToStatus(verdict, wait);
+}
+
+bool StepQueue::PopAll(MonotonicTime until, std::vector<QueuedTask>* tasks) {
+  assert(tasks->empty());
+  MutexLock lock(&mu_);
+  while (tasks_.empty() && !is_closed_ && until != kNoWait) {
+    is_popper_waiting_ = true;
+    // wait_until() may overflow at the end of time.
+    if (until == kInfiniteFuture) {
+      changed_.Wait(&mu_);
+    } else if (!changed_.WaitUntil(&mu_, until)) {
+      break;
+    }
+  }
+  is_popper_waiting_ = false;
+  tasks_.swap(*tasks);
+  return !(is_closed_ && tasks->empty());
+}
+
+void StepQueue::Finish(std::int64_t num_tasks,
+                       MonotonicDuration expected_batch) {
+  MutexLock lock(&mu_);
+  num_unfinished_ -= num_tasks;
+  expected_batch_ = expected_batch;
+}
+
+void StepQueue::Close() {
+  {
+    MutexLock lock(&mu_);
+    is_closed_ = true;
+  }
+  changed_.NotifyAll();
+}
+
+std::int64_t StepQueue::num_unfinished() const {
+  MutexLock lock(&mu_);
+  return num_unfinished_;
+}
+
+// Only whole batches ahead count, so that the estimate errs towards admitting.
+MonotonicDuration StepQueue::ExpectedWait() const {
+  return expected_batch_ * (num_unfinished_ / tasks_per_batch_);
+}
+
+}  // namespace stepd

@@ -1,0 +1,80 @@
+// Copyright 2026 The stepd authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// The bounded queue between the threads that receive requests and the thread
+// of one executor. Its lock is the only one that a Step takes.
+//
+// The bound counts tasks from TryPush() until the executor says that they are
+// finished, so that a task that waits inside the executor counts as well.
+//
+// Thread safety: thread-safe. Blocking: only PopAll() waits.
+
+#ifndef STEPD_SERVER_ENGINE_STEP_QUEUE_H_
+#define STEPD_SERVER_ENGINE_STEP_QUEUE_H_
+
+#include <cstdint>
+#include <variant>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "server/common/clock.h"
+#include "server/common/mutex.h"
+#include "server/engine/step_task.h"
+
+namespace stepd {
+
+using Task = std::variant<StepTask, ResetTask>;
+
+struct QueuedTask {
+  Task task;
+  std::uint64_t actor_hash = 0;  // StableHash of the task's actor
+  MonotonicTime submitted{};
+};
+
+class StepQueue {
+ public:
+  // `tasks_per_batch`: how many tasks one batch can finish, to estimate waits.
+  StepQueue(int max_tasks, int tasks_per_batch)
+      : max_tasks_(max_tasks), tasks_per_batch_(tasks_per_batch) {}
+
+  // Takes `task` only if it returns OK.
+  // Errors: kResourceExhausted  OVERLOADED: the queue is full, or the task
+  //                             would expire while it waits (retryable)
+  //         kUnavailable        DRAINING: the queue is closed (retryable)
+  absl::Status TryPush(QueuedTask&& task) ABSL_LOCKS_EXCLUDED(mu_);
+
+  static constexpr MonotonicTime kNoWait = MonotonicTime::min();
+
+  // Waits until a task is queued, the queue is closed or `until` has passed;
+  // then exchanges the content of `tasks` (which must be empty) for all queued
+  // tasks. False: the queue is closed and nothing more will come.
+  bool PopAll(MonotonicTime until, std::vector<QueuedTask>* tasks)
+      ABSL_LOCKS_EXCLUDED(mu_);
+
+  // The executor finished that many tasks; a batch takes about so long.
+  void Finish(std::int64_t num_tasks, MonotonicDuration expected_batch)
+      ABSL_LOCKS_EXCLUDED(mu_);
+
+  // Refuses tasks from now on; those inside are still handed out.
+  void Close() ABSL_LOCKS_EXCLUDED(mu_);
+
+  std::int64_t num_unfinished() const ABSL_LOCKS_EXCLUDED(mu_);
+
+ private:
+  MonotonicDuration ExpectedWait() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  const std::int64_t max_tasks_;
+  const std::int64_t tasks_per_batch_;
+
+  mutable Mutex mu_;
+  CondVar changed_;
+  std::vector<QueuedTask> tasks_ ABSL_GUARDED_BY(mu_);
+  std::int64_t num_unfinished_ ABSL_GUARDED_BY(mu_) = 0;
+  MonotonicDuration expected_batch_ ABSL_GUARDED_BY(mu_){};
+  bool is_closed_ ABSL_GUARDED_BY(mu_) = false;
+  bool is_popper_waiting_ ABSL_GUARDED_BY(mu_) = false;
+};
+
+}  // namespace stepd
+
+#endif  // STEPD_SERVER_ENGINE_STEP_QUEUE_H_

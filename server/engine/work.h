@@ -1,0 +1,101 @@
+// Copyright 2026 The stepd authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// A task inside an executor: what was asked, how far it has come, and where it
+// waits.
+//
+// Thread safety: none; one executor owns it.
+
+#ifndef STEPD_SERVER_ENGINE_WORK_H_
+#define STEPD_SERVER_ENGINE_WORK_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "server/common/clock.h"
+#include "server/engine/intrusive_list.h"
+#include "server/engine/session.h"
+#include "server/engine/step_queue.h"
+#include "server/engine/step_task.h"
+
+namespace stepd {
+
+// Life of a step: queued behind its session's earlier work -> ready (in
+// ReadyQueue) -> a slice of a batch -> ready again, until all its steps are
+// computed -> finished. It is started when it holds the blocks for all of its
+// tokens; from then on it needs nothing that others hold.
+struct Work {
+  Task task;
+  Session* session = nullptr;
+  Work* next_of_session = nullptr;
+  MonotonicTime submitted{};
+
+  // Steps only from here on.
+  std::int64_t num_new_tokens = 0;  // of all steps of the task
+  bool is_started = false;
+  bool was_rebuilt = false;
+  int num_batches_blocked =
+      0;  // batches that ran without it for lack of blocks
+  MonotonicTime started{};
+
+  // Computed in earlier batches: in the session's blocks, but not yet steps of
+  // the session.
+  std::size_t num_steps_done = 0;
+  std::int64_t num_tokens_done = 0;
+
+  // Owned by ReadyQueue.
+  ListLink<Work> ready_link;
+  std::int64_t num_ready_tokens = 0;
+  bool is_single = false;
+
+  // Its slice of the current batch.
+  std::int64_t slice_log_steps = 0;  // steps rebuilt from the log
+  std::int64_t slice_log_tokens = 0;
+  std::size_t slice_new_steps = 0;
+  std::int64_t slice_new_tokens = 0;
+  int slice_rows = 0;  // answered ones
+
+  absl::Status status;  // how it ended
+  StepReply reply;      // rows answered so far
+
+  StepTask& step() { return std::get<StepTask>(task); }
+  std::int64_t slice_tokens() const {
+    return slice_log_tokens + slice_new_tokens;
+  }
+  void ClearSlice() {
+    slice_log_steps = slice_log_tokens = slice_new_tokens = 0;
+    slice_new_steps = 0;
+    slice_rows = 0;
+  }
+  bool is_step() const { return std::holds_alternative<StepTask>(task); }
+};
+
+// Recycles Work objects, so that a task costs no allocation of its own.
+class WorkPool {
+ public:
+  Work* New() {
+    if (free_.empty()) {
+      all_.emplace_back();
+      return &all_.back();
+    }
+    Work* work = free_.back();
+    free_.pop_back();
+    return work;
+  }
+
+  void Free(Work* work) {
+    *work = Work();
+    free_.push_back(work);
+  }
+
+ private:
+  std::deque<Work> all_;  // stable addresses
+  std::vector<Work*> free_;
+};
+
+}  // namespace stepd
+
+#endif  // STEPD_SERVER_ENGINE_WORK_H_
