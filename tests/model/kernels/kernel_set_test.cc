@@ -1,0 +1,157 @@
+// Copyright 2026 The stepd authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// stepd's kernels against LibTorch's operators, behind one interface.
+
+#include "model/kernels/kernel_set.h"
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "ATen/Functions.h"
+#include "ATen/TensorOperators.h"
+#include "gtest/gtest.h"
+#include "model/kernels/cpu_kernel_set.h"
+#include "model/kernels/torch_kernel_set.h"
+
+namespace stepd::kernels {
+namespace {
+
+constexpr int kBlock = kCpuTokensPerBlock;
+
+// Three slices: a first token, a decode step across a block border, a prefill
+// on a filled cache.
+BatchLayout MakeLayout() {
+  BatchLayout layout;
+  layout.query_indptr = {0, 1, 2, 7};
+  layout.block_indptr = {0, 1, 3, 5};
+  layout.block_indices = {4, 0, 3, 5, 1};
+  layout.kv_lens = {1, 17, 24};
+  layout.positions = {0, 16, 19, 20, 21, 22, 23};
+  layout.token_blocks = {4, 3, 1, 1, 1, 1, 1};
+  layout.token_offsets = {0, 0, 3, 4, 5, 6, 7};
+  return layout;
+}
+
+// Appends every token of every slice, then attends for the new ones.
+at::Tensor Attend(const KernelSet& kernels, bool has_norms,
+                  std::int64_t window_left) {
+  at::manual_seed(7);
+  const AttentionShape shape = {6, 2, 24, kBlock};
+  const std::int64_t heads = shape.num_heads + 2 * shape.num_kv_heads;
+  at::Tensor k = at::zeros({6, shape.block_elements()});
+  at::Tensor v = at::zeros({6, shape.block_elements()});
+  const at::Tensor q_norm = at::rand({shape.head_dim});
+  const at::Tensor k_norm = at::rand({shape.head_dim});
+
+  const auto append = [&](const BatchLayout& layout) {
+    const std::int64_t n = layout.num_tokens();
+    at::Tensor qkv = at::randn({n, heads, shape.head_dim});
+    const at::Tensor angle = at::rand({n, shape.head_dim / 2});
+    const at::Tensor cos = angle.cos();
+    const at::Tensor sin = angle.sin();
+    RopeAppendParams params;
+    params.layout = &layout;
+    params.shape = shape;
+    params.qkv = qkv.data_ptr<float>();
+    params.cos = cos.const_data_ptr<float>();
+    params.sin = sin.const_data_ptr<float>();
+    if (has_norms) {
+      params.q_norm = q_norm.const_data_ptr<float>();
+      params.k_norm = k_norm.const_data_ptr<float>();
+      params.q_norm_eps = params.k_norm_eps = 1e-6F;
+    }
+    params.slot = {k.data_ptr<float>(), v.data_ptr<float>()};
+    kernels.RopeAppend(params);
+    return qkv;
+  };
+
+  const BatchLayout layout = MakeLayout();
+  BatchLayout history;
+  for (std::int32_t t = 0; t < 16; ++t) {
+    history.positions.push_back(t);
+    history.token_blocks.push_back(0);
+    history.token_offsets.push_back(t);
+  }
+  for (std::int32_t t = 0; t < 19; ++t) {
+    history.positions.push_back(t);
+    history.token_blocks.push_back(t < kBlock ? 5 : 1);
+    history.token_offsets.push_back(t % kBlock);
+  }
+  append(history);
+  const at::Tensor qkv = append(layout);
+
+  at::Tensor out = at::zeros({layout.num_tokens(), shape.num_heads,
+                              shape.head_dim});
+  PagedAttentionParams params;
+  params.layout = &layout;
+  params.shape = shape;
+  params.query = qkv.const_data_ptr<float>();
+  params.query_stride = shape.qkv_dim();
+  params.slot = {k.data_ptr<float>(), v.data_ptr<float>()};
+  params.softmax_scale = 0.2F;
+  params.window_left = window_left;
+  params.out = out.data_ptr<float>();
+  kernels.PagedAttention(params);
+  return out;
+}
+
+TEST(KernelSet, RaggedPagedAttentionEqualsLibTorch) {
+  const auto cpu = CreateCpuKernelSet();
+  const auto torch = CreateTorchKernelSet(at::kCPU);
+  for (const bool has_norms : {false, true}) {
+    for (std::int64_t window_left : {-1, 4}) {
+      const at::Tensor got = Attend(*cpu, has_norms, window_left);
+      const at::Tensor want = Attend(*torch, has_norms, window_left);
+
+      EXPECT_LT((got - want).abs().max().item<float>(), 1e-5F)
+          << "norms " << has_norms << " window " << window_left;
+    }
+  }
+}
+
+TEST(KernelSet, StackedLinearsEqualLibTorch) {
+  at::manual_seed(3);
+  const LinearWeights a = {at::randn({5, 12}), at::randn({5})};
+  const LinearWeights b = {at::randn({40, 12}), at::randn({40})};
+  const at::Tensor x = at::randn({9, 12});
+  const at::Tensor residual = at::randn({9, 45});
+  const at::Tensor product =
+      at::cat({at::linear(x, a.weight, a.bias), at::linear(x, b.weight, b.bias)},
+              1);
+  std::vector<std::unique_ptr<KernelSet>> sets;
+  sets.push_back(CreateCpuKernelSet());
+  sets.push_back(CreateTorchKernelSet(at::kCPU));
+  for (const auto& kernels : sets) {
+    const auto packed = kernels->Pack({a, b});
+    at::Tensor stored = at::zeros({9, 45});
+    at::Tensor added = residual.clone();
+
+    kernels->Linear(*packed, x.const_data_ptr<float>(), 9,
+                    stored.data_ptr<float>(), LinearOutput::kStore);
+    kernels->Linear(*packed, x.const_data_ptr<float>(), 9,
+                    added.data_ptr<float>(), LinearOutput::kAdd);
+
+    EXPECT_LT((stored - product).abs().max().item<float>(), 1e-5F);
+    EXPECT_LT((added - residual - product).abs().max().item<float>(), 1e-5F);
+  }
+}
+
+TEST(KernelSet, HalfPrecisionWeightsArePackedAsTheirFloat32Values) {
+  at::manual_seed(5);
+  const at::Tensor weight = at::randn({8, 16}).to(at::kBFloat16);
+  const at::Tensor x = at::randn({2, 16});
+  const auto kernels = CreateCpuKernelSet();
+  const auto packed = kernels->Pack({{weight, at::Tensor()}});
+  at::Tensor y = at::zeros({2, 8});
+
+  kernels->Linear(*packed, x.const_data_ptr<float>(), 2, y.data_ptr<float>(),
+                  LinearOutput::kStore);
+
+  const at::Tensor want = at::linear(x, weight.to(at::kFloat));
+  EXPECT_LT((y - want).abs().max().item<float>(), 1e-5F);
+}
+
+}  // namespace
+}  // namespace stepd::kernels
