@@ -1,0 +1,269 @@
+// Copyright 2026 The stepd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "server/commands/serve.h"
+
+#include <pthread.h>
+#include <signal.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <future>
+#include <memory>
+#include <string>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "server/commands/config_flags.h"
+#include "server/commands/start_report.h"
+#include "server/config/config.h"
+#include "server/engine/engine.h"
+#include "server/observe/http.h"
+#include "server/observe/log.h"
+#include "server/observe/metrics.h"
+#include "server/observe/version.h"
+#include "server/service/policy_service.h"
+#include "server/service/server.h"
+
+namespace stepd {
+namespace {
+
+void SetUpLogOf(const LogConfig& config) {
+  const LogLevel level = config.level == "debug"     ? LogLevel::kDebug
+                         : config.level == "warning" ? LogLevel::kWarning
+                         : config.level == "error"   ? LogLevel::kError
+                                                     : LogLevel::kInfo;
+  SetUpLog(level,
+           config.format == "json" ? LogFormat::kJson : LogFormat::kText);
+}
+
+int NumExecutors(const ExecutorsConfig& config, const PolicySpec& spec) {
+  if (config.count > 0) return static_cast<int>(config.count);
+  if (spec.device != "cpu") return 1;
+  return static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
+}
+
+EngineOptions EngineOptionsOf(const Config& config, const PolicySpec& spec) {
+  EngineOptions options;
+  options.num_executors = NumExecutors(config.executors, spec);
+  options.max_batch_sessions =
+      static_cast<int>(config.batching.max_batch_sessions);
+  options.max_batch_tokens = config.batching.max_batch_tokens;
+  options.max_wait = config.batching.max_wait;
+  options.max_queued_tasks = static_cast<int>(config.batching.max_queued);
+  options.cache_bytes = config.sessions.cache_bytes;
+  options.max_sessions = config.sessions.max_sessions;
+  options.max_steps = config.sessions.max_steps;
+  options.idle_timeout = config.sessions.idle_timeout;
+  return options;
+}
+
+PolicyServiceOptions ServiceOptionsOf(const Config& config) {
+  PolicyServiceOptions options;
+  options.codec.max_steps_per_call = config.limits.max_steps_per_call;
+  options.codec.max_actors_per_batch = config.limits.max_actors_per_batch;
+  options.codec.non_finite =
+      config.inputs.nan == "pass" ? NonFinite::kPass : NonFinite::kRefuse;
+  options.max_in_flight_per_stream =
+      static_cast<int>(config.limits.max_in_flight_per_stream);
+  options.model_version = static_cast<std::uint64_t>(config.model.version);
+  options.max_message_bytes = config.server.max_message_bytes;
+  options.max_sessions = config.sessions.max_sessions;
+  options.max_steps_per_session = config.sessions.max_steps;
+  options.server_version = kVersion;
+  return options;
+}
+
+ServerOptions ServerOptionsOf(const Config& config) {
+  ServerOptions options;
+  options.address = config.server.address;
+  options.tls_cert = config.tls.cert;
+  options.tls_key = config.tls.key;
+  options.tls_client_ca = config.tls.client_ca;
+  options.is_insecure_allowed = config.server.insecure;
+  options.max_message_bytes = static_cast<int>(config.server.max_message_bytes);
+  options.max_calls_per_connection =
+      static_cast<int>(config.limits.max_calls_per_connection);
+  return options;
+}
+
+// Readers see either no file or the whole port.
+absl::Status WritePortFile(const std::string& path, int port) {
+  if (path.empty()) return absl::OkStatus();
+  const std::string partial = path + ".partial";
+  std::ofstream(partial) << port << "\n";
+  if (std::rename(partial.c_str(), path.c_str()) == 0) return absl::OkStatus();
+  return absl::UnavailableError(absl::StrCat("cannot write ", path));
+}
+
+// SIGTERM and SIGINT, which no thread takes but the one that waits for them.
+class StopSignals {
+ public:
+  // Before any other thread starts: they inherit the mask.
+  StopSignals() {
+    sigemptyset(&set_);
+    sigaddset(&set_, SIGTERM);
+    sigaddset(&set_, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &set_, nullptr);
+  }
+  void Wait() const {
+    int signal = 0;
+    sigwait(&set_, &signal);
+  }
+  // From now on they kill the process as they do by default.
+  void Release() const { pthread_sigmask(SIG_UNBLOCK, &set_, nullptr); }
+
+ private:
+  sigset_t set_;
+};
+
+// The parts of a running daemon, in the order in which they start.
+class Daemon {
+ public:
+  explicit Daemon(const Config& config) : config_(config) {}
+
+  // Errors: kInvalidArgument and others of a bad configuration or checkpoint
+  //         kUnavailable  an address cannot be listened on
+  absl::Status Start(const PolicyLoader& load_policy);
+
+  // False: steps were left when drain_timeout had passed.
+  bool Drain();
+
+ private:
+  absl::Status StartHttp();
+  absl::Status StartEngine(const PolicyLoader& load_policy);
+  absl::Status StartServer();
+
+  const Config config_;
+  std::unique_ptr<Metrics> metrics_;
+  std::unique_ptr<HttpServer> http_;
+  std::shared_ptr<const Policy> policy_;
+  EngineOptions engine_options_;
+  std::unique_ptr<Engine> engine_;
+  std::unique_ptr<PolicyService> service_;
+  std::unique_ptr<Server> server_;
+};
+
+absl::Status Daemon::Start(const PolicyLoader& load_policy) {
+  absl::Status status = StartHttp();
+  if (status.ok()) status = StartEngine(load_policy);
+  if (status.ok()) status = StartServer();
+  return status;
+}
+
+absl::Status Daemon::StartHttp() {
+  metrics_ = Metrics::Create();
+  if (config_.server.metrics_address.empty()) return absl::OkStatus();
+  auto http = HttpServer::Start(config_.server.metrics_address, metrics_.get());
+  if (!http.ok()) {
+    return absl::Status(
+        http.status().code(),
+        absl::StrCat("server.metrics_address: ", http.status().message()));
+  }
+  http_ = *std::move(http);
+  return WritePortFile(config_.server.metrics_port_file, http_->port());
+}
+
+absl::Status Daemon::StartEngine(const PolicyLoader& load_policy) {
+  if (config_.model.path.empty()) {
+    return absl::InvalidArgumentError(
+        "model.path: is empty; say --model DIR or set it in the file");
+  }
+  auto policy = load_policy(
+      {config_.model.path, config_.model.device, config_.model.kernels});
+  if (!policy.ok()) return policy.status();
+  policy_ = *std::move(policy);
+  metrics_->SetPolicy(config_.model.name,
+                      static_cast<std::uint64_t>(config_.model.version),
+                      policy_->spec());
+  engine_options_ = EngineOptionsOf(config_, policy_->spec());
+  auto engine = Engine::Create(policy_, engine_options_, metrics_.get());
+  if (!engine.ok()) return engine.status();
+  engine_ = *std::move(engine);
+  return absl::OkStatus();
+}
+
+absl::Status Daemon::StartServer() {
+  service_ = PolicyService::Create(engine_.get(), ServiceOptionsOf(config_),
+                                   metrics_.get());
+  auto server = Server::Start(ServerOptionsOf(config_), service_.get());
+  if (!server.ok()) return server.status();
+  server_ = *std::move(server);
+  absl::Status status =
+      WritePortFile(config_.server.port_file, server_->port());
+  if (!status.ok()) {
+    server_->Shutdown(absl::ZeroDuration());
+    return status;
+  }
+  if (http_ != nullptr) http_->SetReadiness(Readiness::kReady);
+  StartReport report;
+  report.name = config_.model.name;
+  report.version = config_.model.version;
+  report.path = config_.model.path;
+  report.spec = &policy_->spec();
+  report.engine = engine_options_;
+  report.grpc_address = config_.server.address;
+  report.grpc_port = server_->port();
+  report.has_tls = !config_.tls.cert.empty();
+  report.http_address = config_.server.metrics_address;
+  report.http_port = http_ == nullptr ? 0 : http_->port();
+  Log(LogLevel::kInfo, FormatStartReport(report));
+  return absl::OkStatus();
+}
+
+bool Daemon::Drain() {
+  const absl::Duration timeout = config_.server.drain_timeout;
+  const absl::Time deadline = absl::Now() + timeout;
+  Log(LogLevel::kInfo, "draining",
+      {{"drain_timeout", absl::FormatDuration(timeout)}});
+  server_->StopHealth();
+  if (http_ != nullptr) http_->SetReadiness(Readiness::kDraining);
+  // The engine first: what it still answers goes out through the streams.
+  std::future<void> drained =
+      std::async(std::launch::async, [this] { engine_->Drain(); });
+  const bool is_drained =
+      drained.wait_for(absl::ToChronoMilliseconds(timeout)) ==
+      std::future_status::ready;
+  if (!is_drained) {
+    Log(LogLevel::kError, "drain_timeout passed; the rest is dropped");
+    // The future's destructor would wait for the engine: leave without it.
+    std::fflush(nullptr);
+    std::_Exit(kExitFailed);
+  }
+  service_->Drain();
+  server_->Shutdown(std::max(deadline - absl::Now(), absl::Milliseconds(100)));
+  Log(LogLevel::kInfo, "stopped");
+  return true;
+}
+
+int Serve(const ConfigFlags& flags, const PolicyLoader& load_policy) {
+  const StopSignals signals;
+  const absl::StatusOr<Config> config = flags.Load();
+  if (!config.ok()) return Fail(config.status(), kExitBadInput);
+  SetUpLogOf(config->log);
+  Daemon daemon(*config);
+  const absl::Status status = daemon.Start(load_policy);
+  if (absl::IsUnavailable(status)) return Fail(status, kExitFailed);
+  if (!status.ok()) return Fail(status, kExitBadInput);
+  signals.Wait();
+  signals.Release();
+  return daemon.Drain() ? kExitOk : kExitFailed;
+}
+
+}  // namespace
+
+void AddServeCommand(CLI::App* app, PolicyLoader load_policy, int* exit_code) {
+  CLI::App* serve = app->add_subcommand("serve", "Serve a policy over gRPC");
+  auto flags = std::make_shared<ConfigFlags>();
+  flags->AddTo(serve);
+  serve->callback([flags, load_policy = std::move(load_policy), exit_code] {
+    *exit_code = Serve(*flags, load_policy);
+  });
+}
+
+}  // namespace stepd

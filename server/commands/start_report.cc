@@ -1,0 +1,111 @@
+// Copyright 2026 The stepd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "server/commands/start_report.h"
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/string_view.h"
+#include "server/config/config_value.h"
+#include "server/observe/version.h"
+
+namespace stepd {
+namespace {
+
+// "0.0.0.0:0" with the port that it became.
+std::string WithPort(const std::string& address, int port) {
+  if (absl::StartsWith(address, "unix")) return address;
+  return absl::StrCat(address.substr(0, address.rfind(':')), ":", port);
+}
+
+std::string ShapeText(const FieldSpec& field) {
+  std::string text;
+  for (const std::int64_t size : field.shape) {
+    absl::StrAppend(&text, text.empty() ? "" : ", ",
+                    size < 0 ? "any" : absl::StrCat(size));
+  }
+  return text.empty() ? "" : absl::StrCat("[", text, "]");
+}
+
+void AddLine(absl::string_view key, absl::string_view value,
+             std::string* block) {
+  absl::StrAppendFormat(block, "\n  %-11s %s", key, value);
+}
+
+std::string FieldsText(const PolicySpec& spec) {
+  std::string text;
+  for (const FieldSpec& field : spec.fields) {
+    absl::StrAppend(&text, text.empty() ? "" : ", ", field.name,
+                    field.required ? " " : "? ", Name(field.dtype),
+                    ShapeText(field));
+  }
+  return text;
+}
+
+std::string CacheText(const PolicySpec& spec, const EngineOptions& engine) {
+  const std::int64_t full = NumFullSessions(spec, engine);
+  if (full < 0) return "none: the policy keeps no keys and values";
+  return absl::StrCat(FormatSize(engine.cache_bytes), " = ", full,
+                      " full sessions of ", engine.max_steps, " steps");
+}
+
+}  // namespace
+
+std::int64_t NumFullSessions(const PolicySpec& spec,
+                             const EngineOptions& engine) {
+  const std::int64_t block_bytes = spec.kv_bytes_per_block();
+  if (block_bytes == 0) return -1;
+  std::int64_t tokens = 0;
+  if (__builtin_mul_overflow(engine.max_steps,
+                             std::int64_t{spec.max_tokens_per_step}, &tokens)) {
+    return 0;
+  }
+  const std::int64_t blocks = tokens / spec.tokens_per_block +
+                              (tokens % spec.tokens_per_block != 0 ? 1 : 0);
+  return engine.cache_bytes / block_bytes / blocks;
+}
+
+std::string FormatStartReport(const StartReport& report) {
+  const PolicySpec& spec = *report.spec;
+  std::string block = absl::StrCat("stepd ", kVersion, " is serving");
+  AddLine("model",
+          absl::StrCat(report.name, " version ", report.version, ": ",
+                       spec.summary),
+          &block);
+  AddLine("checkpoint", report.path, &block);
+  AddLine("parameters",
+          absl::StrCat(spec.num_parameters, " (", FormatSize(spec.weight_bytes),
+                       ")"),
+          &block);
+  AddLine("device",
+          absl::StrCat(spec.device, ", ", spec.dtype, ", ",
+                       report.engine.num_executors, " executor(s)"),
+          &block);
+  AddLine("step",
+          absl::StrCat(FieldsText(spec), " -> ", spec.num_actions,
+                       " actions by ", spec.action_head),
+          &block);
+  AddLine("KV cache",
+          absl::StrCat(FormatSize(spec.kv_bytes_per_token), " per token, ",
+                       spec.min_tokens_per_step == spec.max_tokens_per_step
+                           ? absl::StrCat(spec.max_tokens_per_step)
+                           : absl::StrCat(spec.min_tokens_per_step, " to ",
+                                          spec.max_tokens_per_step),
+                       " token(s) per step"),
+          &block);
+  AddLine("budget", CacheText(spec, report.engine), &block);
+  AddLine("gRPC",
+          absl::StrCat(WithPort(report.grpc_address, report.grpc_port),
+                       report.has_tls ? " (TLS)" : " (no TLS)"),
+          &block);
+  if (!report.http_address.empty()) {
+    AddLine("HTTP",
+            absl::StrCat(WithPort(report.http_address, report.http_port),
+                         " /metrics /healthz /readyz"),
+            &block);
+  }
+  return block;
+}
+
+}  // namespace stepd

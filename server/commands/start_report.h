@@ -1,0 +1,39 @@
+// Copyright 2026 The stepd authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// The block that the daemon logs once it serves: what, how large, where.
+
+#ifndef STEPD_SERVER_COMMANDS_START_REPORT_H_
+#define STEPD_SERVER_COMMANDS_START_REPORT_H_
+
+#include <cstdint>
+#include <string>
+
+#include "model/policy_spec.h"
+#include "server/engine/engine.h"
+
+namespace stepd {
+
+struct StartReport {
+  std::string name;
+  std::int64_t version = 0;
+  std::string path;
+  const PolicySpec* spec = nullptr;  // never null
+  EngineOptions engine;
+  std::string grpc_address;
+  int grpc_port = 0;
+  bool has_tls = false;
+  std::string http_address;  // empty: none
+  int http_port = 0;
+};
+
+std::string FormatStartReport(const StartReport& report);
+
+// How many sessions of `max_steps` steps the cache budget holds; -1 when the
+// policy caches nothing.
+std::int64_t NumFullSessions(const PolicySpec& spec,
+                             const EngineOptions& engine);
+
+}  // namespace stepd
+
+#endif  // STEPD_SERVER_COMMANDS_START_REPORT_H_

@@ -1,0 +1,130 @@
+// Copyright 2026 The stepd authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// The daemon's configuration. One table (config_keys.cc) holds every key with
+// its type, default and help; the YAML file, the environment, the flags and
+// --help are all read off it.
+//
+//   file         section:\n  key: value
+//   environment  STEPD_SECTION_KEY=value
+//   flag         --section.key value
+//
+// Flags win over the environment, that over the file, that over the defaults.
+//
+// Thread safety: plain values.
+
+#ifndef STEPD_SERVER_CONFIG_CONFIG_H_
+#define STEPD_SERVER_CONFIG_CONFIG_H_
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+
+namespace stepd {
+
+struct ServerConfig {
+  std::string address;
+  std::string metrics_address;  // empty: none
+  std::string port_file;
+  std::string metrics_port_file;
+  bool insecure = false;
+  absl::Duration drain_timeout;
+  std::int64_t max_message_bytes = 0;
+};
+
+struct TlsConfig {
+  std::string cert;  // files; empty: no TLS
+  std::string key;
+  std::string client_ca;  // clients must show a certificate it signed
+};
+
+struct ModelConfig {
+  std::string path;
+  std::string name;
+  std::int64_t version = 0;
+  std::string device;
+  std::string kernels;
+};
+
+struct BatchingConfig {
+  std::int64_t max_batch_tokens = 0;
+  std::int64_t max_batch_sessions = 0;
+  absl::Duration max_wait;
+  std::int64_t max_queued = 0;
+};
+
+struct SessionsConfig {
+  std::int64_t max_sessions = 0;
+  std::int64_t max_steps = 0;
+  absl::Duration idle_timeout;
+  std::int64_t cache_bytes = 0;
+};
+
+struct ExecutorsConfig {
+  std::int64_t count = 0;  // 0: as many as there are cores
+};
+
+struct LimitsConfig {
+  std::int64_t max_steps_per_call = 0;
+  std::int64_t max_actors_per_batch = 0;
+  std::int64_t max_in_flight_per_stream = 0;
+  std::int64_t max_calls_per_connection = 0;
+};
+
+struct InputsConfig {
+  std::string nan;
+};
+
+struct LogConfig {
+  std::string level;
+  std::string format;
+};
+
+struct Config {
+  ServerConfig server;
+  TlsConfig tls;
+  ModelConfig model;
+  BatchingConfig batching;
+  SessionsConfig sessions;
+  ExecutorsConfig executors;
+  LimitsConfig limits;
+  InputsConfig inputs;
+  LogConfig log;
+};
+
+// One key, for --help, flags and docs.
+struct ConfigKey {
+  std::string name;  // "server.address"
+  std::string type;  // "duration": shown to people
+  std::string default_text;
+  std::string help;
+};
+std::vector<ConfigKey> ConfigKeys();
+
+// (name, value): of the environment, or of flags ("server.address").
+using ConfigSettings = std::vector<std::pair<std::string, std::string>>;
+
+// Where values come from besides the defaults.
+struct ConfigSources {
+  std::string file;            // empty: none
+  ConfigSettings environment;  // all variables; only STEPD_... matter
+  ConfigSettings flags;
+};
+
+// Errors: kInvalidArgument  an unknown key, a value of the wrong type or
+//                           range, a contradiction; names the key and where
+//                           it stands (file and line, variable or flag)
+//         kNotFound         the file cannot be read
+absl::StatusOr<Config> LoadConfig(const ConfigSources& sources);
+
+// The variables of this process.
+ConfigSettings ProcessEnvironment();
+
+}  // namespace stepd
+
+#endif  // STEPD_SERVER_CONFIG_CONFIG_H_

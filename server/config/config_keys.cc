@@ -1,0 +1,199 @@
+// Copyright 2026 The stepd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "server/config/config_keys.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "server/config/config_value.h"
+
+namespace stepd {
+namespace {
+
+using Set = std::function<absl::Status(absl::string_view, Config*)>;
+
+// A setter of one member of one section, given how to parse it.
+template <typename Section, typename T, typename Parse>
+Set Into(Section Config::*section, T Section::*member, Parse parse) {
+  return [section, member, parse](absl::string_view text, Config* config) {
+    auto value = parse(text);
+    if (!value.ok()) return value.status();
+    (config->*section).*member = *std::move(value);
+    return absl::OkStatus();
+  };
+}
+
+absl::StatusOr<std::string> ParseText(absl::string_view text) {
+  return std::string(text);
+}
+
+auto AtLeast(std::int64_t min) {
+  return [min](absl::string_view text) { return ParseInteger(text, min); };
+}
+
+auto OneOf(std::vector<std::string> choices) {
+  return [choices = std::move(choices)](
+             absl::string_view text) -> absl::StatusOr<std::string> {
+    if (std::find(choices.begin(), choices.end(), text) != choices.end()) {
+      return std::string(text);
+    }
+    return absl::InvalidArgumentError(absl::StrCat(
+        "want one of ", absl::StrJoin(choices, ", "), ", got \"", text, "\""));
+  };
+}
+
+absl::StatusOr<std::int64_t> ParseCount(absl::string_view text) {
+  if (text == "auto") return std::int64_t{0};
+  const auto count = ParseInteger(text, 1);
+  if (count.ok()) return count;
+  return absl::InvalidArgumentError(absl::StrCat(
+      "want auto or an integer of at least 1, got \"", text, "\""));
+}
+
+absl::StatusOr<absl::Duration> ParseFiniteDuration(absl::string_view text) {
+  const auto duration = ParseDuration(text);
+  if (duration.ok() && *duration == absl::InfiniteDuration()) {
+    return absl::InvalidArgumentError("want a finite duration, got \"none\"");
+  }
+  return duration;
+}
+
+std::vector<ConfigKeyEntry> ServerKeys() {
+  using S = ServerConfig;
+  const auto section = &Config::server;
+  return {
+      {"server", "address", "address", "127.0.0.1:50051",
+       "where gRPC listens: HOST:PORT (port 0: any free one) or unix:PATH",
+       Into(section, &S::address, ParseText)},
+      {"server", "metrics_address", "address", "127.0.0.1:9090",
+       "where plain HTTP answers /metrics, /healthz, /readyz; empty: nowhere",
+       Into(section, &S::metrics_address, ParseText)},
+      {"server", "port_file", "path", "",
+       "file to write the gRPC port to, once it is listened on",
+       Into(section, &S::port_file, ParseText)},
+      {"server", "metrics_port_file", "path", "",
+       "file to write the HTTP port to, once it is listened on",
+       Into(section, &S::metrics_port_file, ParseText)},
+      {"server", "insecure", "bool", "false",
+       "allow listening beyond this machine without TLS",
+       Into(section, &S::insecure, ParseBool)},
+      {"server", "drain_timeout", "duration", "30s",
+       "how long SIGTERM waits for queued steps",
+       Into(section, &S::drain_timeout, ParseFiniteDuration)},
+      {"server", "max_message_bytes", "size", "16MiB",
+       "largest request accepted",
+       Into(section, &S::max_message_bytes, ParseSize)},
+      {"tls", "cert", "path", "", "certificate chain, PEM; turns TLS on",
+       Into(&Config::tls, &TlsConfig::cert, ParseText)},
+      {"tls", "key", "path", "", "private key of tls.cert, PEM",
+       Into(&Config::tls, &TlsConfig::key, ParseText)},
+      {"tls", "client_ca", "path", "",
+       "authorities, PEM: clients must show a certificate of theirs",
+       Into(&Config::tls, &TlsConfig::client_ca, ParseText)},
+  };
+}
+
+std::vector<ConfigKeyEntry> ModelKeys() {
+  using M = ModelConfig;
+  const auto section = &Config::model;
+  return {
+      {"model", "path", "path", "", "checkpoint directory (also --model)",
+       Into(section, &M::path, ParseText)},
+      {"model", "name", "text", "policy", "name in logs and metrics",
+       Into(section, &M::name, ParseText)},
+      {"model", "version", "integer", "1", "version that replies carry",
+       Into(section, &M::version, AtLeast(1))},
+      {"model", "device", "text", "auto", "cpu, cuda, cuda:N or auto",
+       Into(section, &M::device, ParseText)},
+      {"model", "kernels", "choice", "auto", "auto, native or reference",
+       Into(section, &M::kernels, OneOf({"auto", "native", "reference"}))},
+  };
+}
+
+std::vector<ConfigKeyEntry> EngineKeys() {
+  using B = BatchingConfig;
+  using S = SessionsConfig;
+  return {
+      {"batching", "max_batch_tokens", "integer", "2048",
+       "tokens in one forward pass; longer prefills run in chunks",
+       Into(&Config::batching, &B::max_batch_tokens, AtLeast(1))},
+      {"batching", "max_batch_sessions", "integer", "256",
+       "sessions in one forward pass",
+       Into(&Config::batching, &B::max_batch_sessions, AtLeast(1))},
+      {"batching", "max_wait", "duration", "0",
+       "how long a free executor may wait for more steps",
+       Into(&Config::batching, &B::max_wait, ParseFiniteDuration)},
+      {"batching", "max_queued", "integer", "4096",
+       "calls waiting per executor; more are refused as OVERLOADED",
+       Into(&Config::batching, &B::max_queued, AtLeast(1))},
+      {"sessions", "max_sessions", "integer", "100000", "sessions in memory",
+       Into(&Config::sessions, &S::max_sessions, AtLeast(1))},
+      {"sessions", "max_steps", "integer", "4096",
+       "steps of one session; more are refused as CONTEXT_FULL",
+       Into(&Config::sessions, &S::max_steps, AtLeast(1))},
+      {"sessions", "idle_timeout", "duration", "1h",
+       "an idle session is forgotten after this; none: never",
+       Into(&Config::sessions, &S::idle_timeout, ParseDuration)},
+      {"sessions", "cache_bytes", "size", "1GiB", "memory for KV blocks",
+       Into(&Config::sessions, &S::cache_bytes, ParseSize)},
+      {"executors", "count", "auto or integer", "auto",
+       "threads that compute; auto: one per core (CPU), one (GPU)",
+       Into(&Config::executors, &ExecutorsConfig::count, ParseCount)},
+  };
+}
+
+std::vector<ConfigKeyEntry> EdgeKeys() {
+  using L = LimitsConfig;
+  const auto limits = &Config::limits;
+  return {
+      {"limits", "max_steps_per_call", "integer", "1024", "steps in one Step",
+       Into(limits, &L::max_steps_per_call, AtLeast(1))},
+      {"limits", "max_actors_per_batch", "integer", "1024",
+       "actors in one StepBatch",
+       Into(limits, &L::max_actors_per_batch, AtLeast(1))},
+      {"limits", "max_in_flight_per_stream", "integer", "256",
+       "unanswered requests of one StepStream; more wait unread",
+       Into(limits, &L::max_in_flight_per_stream, AtLeast(1))},
+      {"limits", "max_calls_per_connection", "integer", "1024",
+       "calls at a time on one connection; more wait in the client",
+       Into(limits, &L::max_calls_per_connection, AtLeast(1))},
+      {"inputs", "nan", "choice", "refuse",
+       "refuse or pass NaN and infinities in real inputs",
+       Into(&Config::inputs, &InputsConfig::nan, OneOf({"refuse", "pass"}))},
+      {"log", "level", "choice", "info", "debug, info, warning or error",
+       Into(&Config::log, &LogConfig::level,
+            OneOf({"debug", "info", "warning", "error"}))},
+      {"log", "format", "choice", "text", "text or json",
+       Into(&Config::log, &LogConfig::format, OneOf({"text", "json"}))},
+  };
+}
+
+std::vector<ConfigKeyEntry> AllKeys() {
+  std::vector<ConfigKeyEntry> all;
+  for (auto part : {ServerKeys(), ModelKeys(), EngineKeys(), EdgeKeys()}) {
+    std::move(part.begin(), part.end(), std::back_inserter(all));
+  }
+  return all;
+}
+
+}  // namespace
+
+std::string ConfigKeyEntry::name() const {
+  return absl::StrCat(section, ".", key);
+}
+
+std::string ConfigKeyEntry::variable() const {
+  return absl::AsciiStrToUpper(absl::StrCat("STEPD_", section, "_", key));
+}
+
+const std::vector<ConfigKeyEntry>& ConfigTable() {
+  static const auto* const table = new std::vector<ConfigKeyEntry>(AllKeys());
+  return *table;
+}
+
+}  // namespace stepd

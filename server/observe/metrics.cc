@@ -1,0 +1,264 @@
+// Copyright 2026 The stepd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "server/observe/metrics.h"
+
+#include <prometheus/counter.h>
+#include <prometheus/gauge.h>
+#include <prometheus/histogram.h>
+#include <prometheus/registry.h>
+#include <prometheus/text_serializer.h>
+
+#include <array>
+#include <chrono>
+#include <cstddef>
+#include <ctime>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/strings/str_cat.h"
+#include "server/common/mutex.h"
+#include "server/observe/version.h"
+
+namespace stepd {
+namespace {
+
+using prometheus::Counter;
+using prometheus::Gauge;
+using prometheus::Histogram;
+using Buckets = Histogram::BucketBoundaries;
+
+// 20 us to 10 s: a tiny policy's forward to a long prefill's.
+const Buckets& Seconds() {
+  static const Buckets buckets = {2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3,
+                                  2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 1e-1,
+                                  2e-1, 5e-1, 1.0,  2.0,  5.0,  10.0};
+  return buckets;
+}
+
+Buckets PowersOfTwo(int count) {
+  Buckets buckets;
+  for (int i = 0; i < count; ++i) {
+    buckets.push_back(static_cast<double>(std::int64_t{1} << i));
+  }
+  return buckets;
+}
+
+double ToSeconds(MonotonicDuration duration) {
+  return std::chrono::duration<double>(duration).count();
+}
+
+constexpr std::size_t kNumFireReasons =
+    static_cast<std::size_t>(FireReason::kDraining) + 1;
+constexpr std::size_t kNumSessionEnds =
+    static_cast<std::size_t>(SessionEnd::kReset) + 1;
+
+class PrometheusMetrics final : public Metrics {
+ public:
+  PrometheusMetrics();
+
+  void SetPolicy(const std::string& name, std::uint64_t version,
+                 const PolicySpec& spec) override;
+  std::string Text() const override;
+
+  void OnBatch(const BatchRecord& record) override;
+  void OnStep(const StepRecord& record) override;
+  void OnError(absl::string_view reason) override ABSL_LOCKS_EXCLUDED(mu_);
+  void OnSessionEnd(SessionEnd end) override;
+  void OnGauges(int executor, const ExecutorGauges& gauges) override
+      ABSL_LOCKS_EXCLUDED(mu_);
+
+ private:
+  struct ExecutorSeries {
+    Gauge* sessions;
+    Gauge* blocks_used;
+    Gauge* blocks;
+    Gauge* queued;
+  };
+
+  Counter& AddCounter(const char* name, const char* help) {
+    return prometheus::BuildCounter()
+        .Name(name)
+        .Help(help)
+        .Register(registry_)
+        .Add({});
+  }
+  prometheus::Family<Gauge>& AddGauges(const char* name, const char* help) {
+    return prometheus::BuildGauge().Name(name).Help(help).Register(registry_);
+  }
+  Histogram& AddHistogram(const char* name, const char* help,
+                          const Buckets& buckets) {
+    return prometheus::BuildHistogram()
+        .Name(name)
+        .Help(help)
+        .Register(registry_)
+        .Add({}, buckets);
+  }
+  const ExecutorSeries& SeriesOf(int executor)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  // Before everything that is registered in it.
+  prometheus::Registry registry_;
+  const std::chrono::steady_clock::time_point started_ =
+      std::chrono::steady_clock::now();
+
+  Counter& steps_;
+  Counter& batches_;
+  Counter& tokens_;
+  Counter& rebuilt_;
+  Histogram& batch_sessions_;
+  Histogram& batch_tokens_;
+  Histogram& queue_wait_;
+  Histogram& forward_;
+  Histogram& step_latency_;
+  Gauge& uptime_;
+  prometheus::Family<Counter>& errors_;
+  prometheus::Family<Gauge>& sessions_;
+  prometheus::Family<Gauge>& blocks_used_;
+  prometheus::Family<Gauge>& blocks_;
+  prometheus::Family<Gauge>& queued_;
+  std::array<Counter*, kNumFireReasons> fired_{};
+  std::array<Counter*, kNumSessionEnds> session_ends_{};
+
+  Mutex mu_;
+  absl::flat_hash_map<std::string, Counter*> errors_by_reason_
+      ABSL_GUARDED_BY(mu_);
+  std::vector<ExecutorSeries> executors_ ABSL_GUARDED_BY(mu_);
+};
+
+PrometheusMetrics::PrometheusMetrics()
+    : steps_(AddCounter("stepd_steps_total",
+                        "Environment steps answered or prefilled.")),
+      batches_(AddCounter("stepd_batches_total", "Forward passes.")),
+      tokens_(AddCounter("stepd_tokens_total", "Decoder rows computed.")),
+      rebuilt_(AddCounter("stepd_rebuilt_calls_total",
+                          "Calls whose session had lost its KV blocks and was "
+                          "prefilled again.")),
+      batch_sessions_(AddHistogram("stepd_batch_sessions",
+                                   "Sessions in a forward pass.",
+                                   PowersOfTwo(11))),
+      batch_tokens_(AddHistogram("stepd_batch_tokens",
+                                 "Tokens in a forward pass.", PowersOfTwo(15))),
+      queue_wait_(AddHistogram("stepd_queue_wait_seconds",
+                               "From the queue to the forming of a batch.",
+                               Seconds())),
+      forward_(AddHistogram("stepd_forward_seconds", "Time of a forward pass.",
+                            Seconds())),
+      step_latency_(AddHistogram("stepd_step_latency_seconds",
+                                 "From the queue to the answer.", Seconds())),
+      uptime_(AddGauges("stepd_uptime_seconds", "Since the process started.")
+                  .Add({})),
+      errors_(prometheus::BuildCounter()
+                  .Name("stepd_errors_total")
+                  .Help("Calls that failed, by reason (docs/errors.md).")
+                  .Register(registry_)),
+      sessions_(AddGauges("stepd_sessions", "Sessions in memory.")),
+      blocks_used_(
+          AddGauges("stepd_kv_blocks_used", "KV blocks that sessions hold.")),
+      blocks_(AddGauges("stepd_kv_blocks", "KV blocks there are.")),
+      queued_(
+          AddGauges("stepd_queued_calls", "Calls accepted and not answered.")) {
+  auto& fired = prometheus::BuildCounter()
+                    .Name("stepd_batches_fired_total")
+                    .Help("Why a batch was formed when it was.")
+                    .Register(registry_);
+  for (std::size_t i = 0; i < fired_.size(); ++i) {
+    fired_[i] =
+        &fired.Add({{"reason", std::string(Name(static_cast<FireReason>(i)))}});
+  }
+  auto& ends = prometheus::BuildCounter()
+                   .Name("stepd_session_ends_total")
+                   .Help(
+                       "Sessions that expired, were reset, or lost their KV "
+                       "blocks to others.")
+                   .Register(registry_);
+  for (std::size_t i = 0; i < session_ends_.size(); ++i) {
+    session_ends_[i] =
+        &ends.Add({{"end", std::string(Name(static_cast<SessionEnd>(i)))}});
+  }
+  AddGauges("stepd_build_info", "1; the version is a label.")
+      .Add({{"version", kVersion}})
+      .Set(1);
+  AddGauges("stepd_start_time_seconds", "Unix time of the start.")
+      .Add({})
+      .Set(static_cast<double>(std::time(nullptr)));
+}
+
+void PrometheusMetrics::SetPolicy(const std::string& name,
+                                  std::uint64_t version,
+                                  const PolicySpec& spec) {
+  AddGauges("stepd_policy_info", "1; what is served is in the labels.")
+      .Add({{"name", name},
+            {"version", absl::StrCat(version)},
+            {"device", spec.device},
+            {"dtype", spec.dtype}})
+      .Set(1);
+  AddGauges("stepd_policy_weight_bytes", "Resident weights.")
+      .Add({})
+      .Set(static_cast<double>(spec.weight_bytes));
+  AddGauges("stepd_kv_bytes_per_block", "Size of one KV block.")
+      .Add({})
+      .Set(static_cast<double>(spec.kv_bytes_per_block()));
+}
+
+std::string PrometheusMetrics::Text() const {
+  uptime_.Set(ToSeconds(std::chrono::steady_clock::now() - started_));
+  return prometheus::TextSerializer().Serialize(registry_.Collect());
+}
+
+void PrometheusMetrics::OnBatch(const BatchRecord& record) {
+  batches_.Increment();
+  steps_.Increment(record.num_steps_completed);
+  tokens_.Increment(static_cast<double>(record.num_tokens));
+  batch_sessions_.Observe(record.num_sessions);
+  batch_tokens_.Observe(static_cast<double>(record.num_tokens));
+  forward_.Observe(ToSeconds(record.forward));
+  fired_[static_cast<std::size_t>(record.fire_reason)]->Increment();
+}
+
+void PrometheusMetrics::OnStep(const StepRecord& record) {
+  queue_wait_.Observe(ToSeconds(record.queue_wait));
+  step_latency_.Observe(ToSeconds(record.latency));
+  if (record.was_rebuilt) rebuilt_.Increment();
+}
+
+void PrometheusMetrics::OnError(absl::string_view reason) {
+  const std::string label(reason.empty() ? "OTHER" : reason);
+  MutexLock lock(&mu_);
+  Counter*& counter = errors_by_reason_[label];
+  if (counter == nullptr) counter = &errors_.Add({{"reason", label}});
+  counter->Increment();
+}
+
+void PrometheusMetrics::OnSessionEnd(SessionEnd end) {
+  session_ends_[static_cast<std::size_t>(end)]->Increment();
+}
+
+const PrometheusMetrics::ExecutorSeries& PrometheusMetrics::SeriesOf(
+    int executor) {
+  while (static_cast<int>(executors_.size()) <= executor) {
+    const prometheus::Labels labels = {
+        {"executor", absl::StrCat(executors_.size())}};
+    executors_.push_back({&sessions_.Add(labels), &blocks_used_.Add(labels),
+                          &blocks_.Add(labels), &queued_.Add(labels)});
+  }
+  return executors_[static_cast<std::size_t>(executor)];
+}
+
+void PrometheusMetrics::OnGauges(int executor, const ExecutorGauges& gauges) {
+  MutexLock lock(&mu_);
+  const ExecutorSeries& series = SeriesOf(executor);
+  series.sessions->Set(static_cast<double>(gauges.num_sessions));
+  series.blocks_used->Set(static_cast<double>(gauges.num_blocks_used));
+  series.blocks->Set(static_cast<double>(gauges.num_blocks));
+  series.queued->Set(static_cast<double>(gauges.num_queued));
+}
+
+}  // namespace
+
+std::unique_ptr<Metrics> Metrics::Create() {
+  return std::make_unique<PrometheusMetrics>();
+}
+
+}  // namespace stepd

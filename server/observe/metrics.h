@@ -1,0 +1,36 @@
+// Copyright 2026 The stepd authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// What the daemon did, for Prometheus. No series carries an actor: their
+// number is the clients' choice.
+//
+// Thread safety: thread-safe; the Observer's methods take no lock that a
+// scrape holds for long.
+
+#ifndef STEPD_SERVER_OBSERVE_METRICS_H_
+#define STEPD_SERVER_OBSERVE_METRICS_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "model/policy_spec.h"
+#include "server/engine/observer.h"
+
+namespace stepd {
+
+class Metrics : public Observer {
+ public:
+  static std::unique_ptr<Metrics> Create();
+
+  // What is served: constant series with value 1 and sizes in bytes.
+  virtual void SetPolicy(const std::string& name, std::uint64_t version,
+                         const PolicySpec& spec) = 0;
+
+  // The text exposition format, version 0.0.4.
+  virtual std::string Text() const = 0;
+};
+
+}  // namespace stepd
+
+#endif  // STEPD_SERVER_OBSERVE_METRICS_H_

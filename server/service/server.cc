@@ -1,0 +1,144 @@
+// Copyright 2026 The stepd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "server/service/server.h"
+
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <grpcpp/grpcpp.h>
+#include <grpcpp/health_check_service_interface.h>
+
+#include <chrono>
+#include <fstream>
+#include <sstream>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+
+namespace stepd {
+namespace {
+
+constexpr char kServiceName[] = "stepd.v1.PolicyService";
+// Clients behind idle connections may ping this often.
+constexpr int kMinPingIntervalMs = 10 * 1000;
+
+absl::StatusOr<std::string> ReadPem(absl::string_view key,
+                                    const std::string& file) {
+  std::ifstream stream(file, std::ios::binary);
+  std::ostringstream text;
+  text << stream.rdbuf();
+  if (!stream || text.str().empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(key, ": cannot read ", file));
+  }
+  return text.str();
+}
+
+absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> Credentials(
+    const ServerOptions& options) {
+  if (options.tls_cert.empty()) return grpc::InsecureServerCredentials();
+  const auto cert = ReadPem("tls.cert", options.tls_cert);
+  if (!cert.ok()) return cert.status();
+  const auto key = ReadPem("tls.key", options.tls_key);
+  if (!key.ok()) return key.status();
+  grpc::SslServerCredentialsOptions tls;
+  if (!options.tls_client_ca.empty()) {
+    const auto ca = ReadPem("tls.client_ca", options.tls_client_ca);
+    if (!ca.ok()) return ca.status();
+    tls.pem_root_certs = *ca;
+    tls.client_certificate_request =
+        GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY;
+  }
+  tls.pem_key_cert_pairs.push_back({*key, *cert});
+  return grpc::SslServerCredentials(tls);
+}
+
+class GrpcServer final : public Server {
+ public:
+  explicit GrpcServer(PolicyService* service) : service_(service) {}
+
+  absl::Status Start(const ServerOptions& options);
+
+  int port() const override { return port_; }
+
+  void StopHealth() override {
+    server_->GetHealthCheckService()->SetServingStatus(false);
+  }
+
+  void Shutdown(absl::Duration grace) override {
+    server_->GetHealthCheckService()->Shutdown();
+    server_->Shutdown(std::chrono::system_clock::now() +
+                      absl::ToChronoMilliseconds(grace));
+    server_->Wait();
+  }
+
+ private:
+  PolicyService* const service_;
+  std::unique_ptr<grpc::Server> server_;
+  int port_ = 0;
+};
+
+absl::Status GrpcServer::Start(const ServerOptions& options) {
+  auto credentials = Credentials(options);
+  if (!credentials.ok()) return credentials.status();
+  grpc::EnableDefaultHealthCheckService(true);
+  grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+
+  grpc::ServerBuilder builder;
+  builder.AddListeningPort(options.address, *std::move(credentials), &port_);
+  builder.RegisterService(service_->grpc_service());
+  builder.SetMaxReceiveMessageSize(options.max_message_bytes);
+  builder.SetMaxSendMessageSize(-1);
+  // Two daemons on one port would share its connections without a word.
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS,
+                             options.max_calls_per_connection);
+  builder.AddChannelArgument(
+      GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
+      kMinPingIntervalMs);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  server_ = builder.BuildAndStart();
+  if (server_ == nullptr) {
+    return absl::UnavailableError(absl::StrCat(
+        "cannot listen on ", options.address,
+        " (in use, or a TLS file is malformed; gRPC's log says more)"));
+  }
+  if (absl::StartsWith(options.address, "unix:")) port_ = 0;
+  grpc::HealthCheckServiceInterface* health = server_->GetHealthCheckService();
+  health->SetServingStatus(true);
+  health->SetServingStatus(kServiceName, true);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+bool IsLocalAddress(absl::string_view address) {
+  if (absl::StartsWith(address, "unix:") ||
+      absl::StartsWith(address, "unix-abstract:")) {
+    return true;
+  }
+  for (const absl::string_view scheme : {"dns:///", "dns:", "ipv4:", "ipv6:"}) {
+    if (absl::ConsumePrefix(&address, scheme)) break;
+  }
+  absl::string_view host = address.substr(0, address.rfind(':'));
+  if (absl::ConsumePrefix(&host, "[")) absl::ConsumeSuffix(&host, "]");
+  return host == "localhost" || host == "::1" || absl::StartsWith(host, "127.");
+}
+
+absl::StatusOr<std::unique_ptr<Server>> Server::Start(
+    const ServerOptions& options, PolicyService* service) {
+  if (options.tls_cert.empty() && !options.is_insecure_allowed &&
+      !IsLocalAddress(options.address)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "server.address: ", options.address,
+        " can be reached from other machines: set tls.cert and tls.key, or "
+        "say --insecure"));
+  }
+  auto server = std::make_unique<GrpcServer>(service);
+  const absl::Status status = server->Start(options);
+  if (!status.ok()) return status;
+  return server;
+}
+
+}  // namespace stepd

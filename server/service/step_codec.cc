@@ -1,0 +1,377 @@
+// Copyright 2026 The stepd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "server/service/step_codec.h"
+
+#include <cmath>
+#include <cstddef>
+#include <cstring>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "absl/container/flat_hash_set.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/types/span.h"
+#include "proto/stepd/v1/policy_service.pb.h"
+#include "server/common/error.h"
+
+namespace stepd {
+namespace {
+
+constexpr std::size_t kMaxActorIdBytes = 256;
+
+using Tensors = google::protobuf::RepeatedPtrField<v1::Tensor>;
+using Names = google::protobuf::RepeatedPtrField<std::string>;
+
+absl::Status Invalid(absl::string_view reason, absl::string_view field,
+                     const std::string& got, const std::string& want) {
+  return Error(absl::StatusCode::kInvalidArgument, reason,
+               absl::StrCat(field, ": got ", got, ", want ", want),
+               {{"field", std::string(field)}, {"got", got}, {"want", want}});
+}
+
+template <typename Items>
+std::string JoinNames(const Items& items) {
+  return absl::StrJoin(items, ", ", [](std::string* out, const auto& item) {
+    out->append(item.name);
+  });
+}
+
+// A name from the wire, bounded for an error; still UTF-8.
+std::string Excerpt(absl::string_view name) {
+  constexpr std::size_t kMaxBytes = 64;
+  if (name.size() <= kMaxBytes) return std::string(name);
+  std::size_t end = kMaxBytes;
+  while (end > 0 && (name[end] & 0xC0) == 0x80) --end;
+  return absl::StrCat(name.substr(0, end), "...");
+}
+
+absl::StatusOr<OutputMask> DecodeOutputs(const PolicySpec& spec,
+                                         const Names& names) {
+  OutputMask mask = 0;
+  for (const std::string& name : names) {
+    const int index = spec.FindOutput(name);
+    if (index < 0) {
+      return Invalid(reason::kOutputUnknown, "outputs", Excerpt(name),
+                     absl::StrCat("one of ", JoinNames(spec.outputs)));
+    }
+    mask |= OutputMask{1} << index;
+  }
+  return mask;
+}
+
+absl::StatusOr<SamplingParams> DecodeSampling(const PolicySpec& spec,
+                                              const v1::Sampling& sampling) {
+  if (!std::isfinite(sampling.temperature()) || sampling.temperature() < 0) {
+    return Invalid(reason::kSampling, "sampling.temperature",
+                   absl::StrCat(sampling.temperature()),
+                   "a finite number >= 0");
+  }
+  SamplingParams params;
+  params.temperature = sampling.temperature();
+  params.seed = sampling.seed();
+  if (sampling.has_num_actions()) {
+    const std::int64_t count = sampling.num_actions();
+    if (count < 1 || count > spec.num_actions) {
+      return Invalid(reason::kSampling, "sampling.num_actions",
+                     absl::StrCat(count),
+                     absl::StrCat("1 to ", spec.num_actions));
+    }
+    params.num_actions = count;
+  }
+  return params;
+}
+
+absl::Status CheckActorIds(const Names& actor_ids, std::int64_t limit) {
+  if (actor_ids.empty()) {
+    return Invalid(reason::kActorId, "actor_ids", "none", "at least one");
+  }
+  if (actor_ids.size() > limit) {
+    return Invalid(reason::kLimit, "actor_ids",
+                   absl::StrCat(actor_ids.size(), " actors"),
+                   absl::StrCat("at most ", limit));
+  }
+  absl::flat_hash_set<absl::string_view> seen;
+  seen.reserve(static_cast<std::size_t>(actor_ids.size()));
+  for (int row = 0; row < actor_ids.size(); ++row) {
+    const absl::Status status = CheckActorId(actor_ids[row]);
+    if (!status.ok()) return status;
+    if (!seen.insert(actor_ids[row]).second) {
+      return Invalid(reason::kActorId, "actor_ids",
+                     absl::StrCat("row ", row, " repeats an actor"),
+                     "all different");
+    }
+  }
+  return absl::OkStatus();
+}
+
+v1::DataType ToWire(DType dtype) {
+  return dtype == DType::kInt64 ? v1::DATA_TYPE_INT64 : v1::DATA_TYPE_FLOAT32;
+}
+
+// An output tensor of `rows` rows without its data.
+v1::Tensor* AddOutput(const OutputSpec& spec, std::int64_t rows,
+                      google::protobuf::RepeatedPtrField<v1::Tensor>* out) {
+  v1::Tensor* tensor = out->Add();
+  tensor->set_name(spec.name);
+  tensor->set_dtype(v1::DATA_TYPE_FLOAT32);
+  tensor->add_shape(rows);
+  for (const std::int64_t size : spec.shape) tensor->add_shape(size);
+  return tensor;
+}
+
+}  // namespace
+
+absl::Status CheckActorId(absl::string_view actor_id) {
+  if (!actor_id.empty() && actor_id.size() <= kMaxActorIdBytes) {
+    return absl::OkStatus();
+  }
+  return Invalid(reason::kActorId, "actor_id",
+                 absl::StrCat(actor_id.size(), " bytes"),
+                 absl::StrCat("1 to ", kMaxActorIdBytes, " bytes"));
+}
+
+// The columns of one call, by index of the spec's fields.
+class StepCodec::Columns {
+ public:
+  explicit Columns(const StepCodec& codec)
+      : codec_(codec), values_(codec.spec_.fields.size()) {
+    columns_.resize(codec.spec_.fields.size());
+  }
+
+  // Errors: kInvalidArgument  FIELD_UNKNOWN, _MISSING, _TYPE, _SHAPE
+  absl::Status Read(const Tensors& inputs);
+
+  // Of all tensors; -1 when there are none.
+  std::int64_t num_rows() const { return num_rows_; }
+
+  // Appends row `row` to `task`.
+  // Errors: kInvalidArgument  FIELD_RANGE, FIELD_MISSING
+  absl::Status EncodeRow(std::int64_t row, StepTask* task);
+
+ private:
+  absl::Status ReadTensor(const v1::Tensor& tensor);
+
+  const StepCodec& codec_;
+  std::vector<std::optional<TensorColumn>> columns_;
+  std::vector<FieldValue> values_;  // scratch of EncodeRow
+  std::int64_t num_rows_ = -1;
+};
+
+absl::Status StepCodec::Columns::Read(const Tensors& inputs) {
+  for (const v1::Tensor& tensor : inputs) {
+    const absl::Status status = ReadTensor(tensor);
+    if (!status.ok()) return status;
+  }
+  const std::vector<FieldSpec>& fields = codec_.spec_.fields;
+  for (std::size_t i = 0; i < fields.size(); ++i) {
+    if (fields[i].required && !columns_[i]) {
+      return Invalid(reason::kFieldMissing, fields[i].name, "nothing",
+                     "a tensor of this name");
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status StepCodec::Columns::ReadTensor(const v1::Tensor& tensor) {
+  const std::vector<FieldSpec>& fields = codec_.spec_.fields;
+  const int index = codec_.spec_.FindField(tensor.name());
+  if (index < 0) {
+    return Invalid(reason::kFieldUnknown, Excerpt(tensor.name()), "this name",
+                   absl::StrCat("one of ", JoinNames(fields)));
+  }
+  const auto i = static_cast<std::size_t>(index);
+  if (columns_[i]) {
+    return Invalid(reason::kFieldShape, tensor.name(), "two tensors", "one");
+  }
+  absl::StatusOr<TensorColumn> column = TensorColumn::Create(fields[i], tensor);
+  if (!column.ok()) return column.status();
+  if (num_rows_ >= 0 && column->num_rows() != num_rows_) {
+    return Invalid(reason::kFieldShape, tensor.name(),
+                   absl::StrCat(column->num_rows(), " rows"),
+                   absl::StrCat(num_rows_, " rows, as before"));
+  }
+  num_rows_ = column->num_rows();
+  columns_[i] = *std::move(column);
+  return absl::OkStatus();
+}
+
+absl::Status StepCodec::Columns::EncodeRow(std::int64_t row, StepTask* task) {
+  for (std::size_t i = 0; i < columns_.size(); ++i) {
+    values_[i] = FieldValue{};
+    if (!columns_[i]) continue;
+    const absl::Status status =
+        columns_[i]->CheckRange(row, codec_.options_.non_finite);
+    if (!status.ok()) return status;
+    values_[i] = columns_[i]->Value(row);
+  }
+  codec_.layout_.Encode(values_, task->steps.bytes());
+  task->steps.EndStep();
+  const PolicySpec& spec = codec_.spec_;
+  if (spec.min_tokens_per_step == spec.max_tokens_per_step) {
+    task->num_tokens.push_back(spec.min_tokens_per_step);
+    return absl::OkStatus();
+  }
+  const absl::StatusOr<int> tokens =
+      codec_.policy_->CountTokens(task->steps[task->steps.size() - 1]);
+  if (!tokens.ok()) {
+    return Invalid(reason::kFieldMissing, absl::StrCat("inputs, row ", row),
+                   std::string(tokens.status().message()),
+                   "a step of at least one token");
+  }
+  task->num_tokens.push_back(*tokens);
+  return absl::OkStatus();
+}
+
+StepCodec::StepCodec(const Policy* policy, const StepCodecOptions& options)
+    : policy_(policy),
+      spec_(policy->spec()),
+      layout_(spec_.fields),
+      options_(options) {}
+
+absl::StatusOr<StepTask> StepCodec::DecodeStep(
+    const v1::StepRequest& request) const {
+  absl::Status status = CheckActorId(request.actor_id());
+  if (!status.ok()) return status;
+  const auto outputs = DecodeOutputs(spec_, request.outputs());
+  if (!outputs.ok()) return outputs.status();
+  const auto sampling = DecodeSampling(spec_, request.sampling());
+  if (!sampling.ok()) return sampling.status();
+  Columns columns(*this);
+  status = columns.Read(request.inputs());
+  if (!status.ok()) return status;
+  if (columns.num_rows() < 1) {
+    return Invalid(reason::kFieldShape, "inputs", "no step", "at least one");
+  }
+  if (columns.num_rows() > options_.max_steps_per_call) {
+    return Invalid(reason::kLimit, "inputs",
+                   absl::StrCat(columns.num_rows(), " steps"),
+                   absl::StrCat("at most ", options_.max_steps_per_call));
+  }
+  StepTask task;
+  task.actor_id = request.actor_id();
+  task.sampling = *sampling;
+  task.outputs = *outputs;
+  task.answer_all_steps = request.answered_steps() == v1::ANSWERED_STEPS_ALL;
+  for (std::int64_t row = 0; row < columns.num_rows(); ++row) {
+    status = columns.EncodeRow(row, &task);
+    if (!status.ok()) return status;
+  }
+  return task;
+}
+
+absl::StatusOr<std::vector<absl::StatusOr<StepTask>>>
+StepCodec::DecodeStepBatch(const v1::StepBatchRequest& request) const {
+  absl::Status status =
+      CheckActorIds(request.actor_ids(), options_.max_actors_per_batch);
+  if (!status.ok()) return status;
+  const auto outputs = DecodeOutputs(spec_, request.outputs());
+  if (!outputs.ok()) return outputs.status();
+  const auto sampling = DecodeSampling(spec_, request.sampling());
+  if (!sampling.ok()) return sampling.status();
+  Columns columns(*this);
+  status = columns.Read(request.inputs());
+  if (!status.ok()) return status;
+  const int num_actors = request.actor_ids_size();
+  if (columns.num_rows() != num_actors) {
+    return Invalid(
+        reason::kFieldShape, "inputs",
+        absl::StrCat(columns.num_rows() < 0 ? 0 : columns.num_rows(), " rows"),
+        absl::StrCat(num_actors, ", one per actor"));
+  }
+  std::vector<absl::StatusOr<StepTask>> tasks;
+  tasks.reserve(static_cast<std::size_t>(num_actors));
+  for (int row = 0; row < num_actors; ++row) {
+    StepTask task;
+    task.actor_id = request.actor_ids(row);
+    task.sampling = *sampling;
+    task.outputs = *outputs;
+    status = columns.EncodeRow(row, &task);
+    if (status.ok()) {
+      tasks.emplace_back(std::move(task));
+    } else {
+      tasks.emplace_back(std::move(status));
+    }
+  }
+  return tasks;
+}
+
+void StepCodec::EncodeStep(const StepReply& reply,
+                           v1::StepResponse* response) const {
+  response->mutable_actions()->Add(reply.actions.begin(), reply.actions.end());
+  response->mutable_log_probs()->Add(reply.log_probs.begin(),
+                                     reply.log_probs.end());
+  response->set_step_index(reply.step_index);
+  const auto rows = static_cast<std::int64_t>(reply.actions.size());
+  for (std::size_t i = 0; i < reply.outputs.size(); ++i) {
+    const std::vector<float>& values = reply.outputs[i];
+    if (values.empty()) continue;
+    AddOutput(spec_.outputs[i], rows, response->mutable_outputs())
+        ->set_data(values.data(), values.size() * sizeof(float));
+  }
+}
+
+void StepCodec::StartStepBatch(std::int64_t num_rows, OutputMask outputs,
+                               v1::StepBatchResponse* response) const {
+  const int rows = static_cast<int>(num_rows);
+  response->mutable_actions()->Resize(rows, 0);
+  response->mutable_log_probs()->Resize(rows, 0.0F);
+  response->mutable_step_indices()->Resize(rows, 0);
+  for (std::size_t i = 0; i < spec_.outputs.size(); ++i) {
+    if ((outputs >> i & 1) == 0) continue;
+    const OutputSpec& output = spec_.outputs[i];
+    AddOutput(output, num_rows, response->mutable_outputs())
+        ->mutable_data()
+        ->resize(static_cast<std::size_t>(num_rows * output.num_elements()) *
+                 sizeof(float));
+  }
+}
+
+void StepCodec::EncodeRow(const StepReply& reply, std::int64_t row,
+                          v1::StepBatchResponse* response) const {
+  const int r = static_cast<int>(row);
+  response->mutable_actions()->Set(r, reply.actions.front());
+  response->mutable_log_probs()->Set(r, reply.log_probs.front());
+  response->mutable_step_indices()->Set(r, reply.step_index);
+  int column = 0;
+  for (const std::vector<float>& values : reply.outputs) {
+    if (values.empty()) continue;
+    std::string* data = response->mutable_outputs(column++)->mutable_data();
+    const std::size_t bytes = values.size() * sizeof(float);
+    std::memcpy(&(*data)[static_cast<std::size_t>(row) * bytes], values.data(),
+                bytes);
+  }
+}
+
+void StepCodec::DescribePolicy(v1::DescribeResponse* response) const {
+  response->set_summary(spec_.summary);
+  for (const FieldSpec& spec : spec_.fields) {
+    v1::Field* field = response->add_fields();
+    field->set_name(spec.name);
+    field->set_dtype(ToWire(spec.dtype));
+    for (const std::int64_t size : spec.shape) field->add_shape(size);
+    if (spec.min) field->set_min(*spec.min);
+    if (spec.max) field->set_max(*spec.max);
+    field->set_required(spec.required);
+  }
+  for (const OutputSpec& spec : spec_.outputs) {
+    v1::Output* output = response->add_outputs();
+    output->set_name(spec.name);
+    for (const std::int64_t size : spec.shape) output->add_shape(size);
+  }
+  response->set_action_head(spec_.action_head);
+  response->set_num_actions(static_cast<std::uint64_t>(spec_.num_actions));
+  response->set_min_tokens_per_step(
+      static_cast<std::uint32_t>(spec_.min_tokens_per_step));
+  response->set_max_tokens_per_step(
+      static_cast<std::uint32_t>(spec_.max_tokens_per_step));
+  response->set_kv_bytes_per_token(
+      static_cast<std::uint64_t>(spec_.kv_bytes_per_token));
+  response->set_num_parameters(
+      static_cast<std::uint64_t>(spec_.num_parameters));
+  response->set_device(spec_.device);
+}
+
+}  // namespace stepd

@@ -1,0 +1,88 @@
+// Copyright 2026 The stepd authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// Requests to tasks, replies to responses: the only place that turns the
+// wire's tensors into encoded steps (model/step.h) and back.
+//
+// A fault of a whole call (an unknown field, a wrong dtype or shape, an actor
+// ID) refuses the call; a fault in the values of one row of a batch refuses
+// that row alone.
+//
+// Thread safety: thread-safe.
+
+#ifndef STEPD_SERVER_SERVICE_STEP_CODEC_H_
+#define STEPD_SERVER_SERVICE_STEP_CODEC_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "model/policy.h"
+#include "model/step.h"
+#include "server/engine/step_task.h"
+#include "server/service/tensor_column.h"
+
+namespace stepd {
+
+namespace v1 {
+class DescribeResponse;
+class StepBatchRequest;
+class StepBatchResponse;
+class StepRequest;
+class StepResponse;
+}  // namespace v1
+
+// 1 to 256 bytes (Protobuf has checked that they are UTF-8).
+// Errors: kInvalidArgument  ACTOR_ID
+absl::Status CheckActorId(absl::string_view actor_id);
+
+struct StepCodecOptions {
+  std::int64_t max_steps_per_call = 1024;
+  std::int64_t max_actors_per_batch = 1024;
+  NonFinite non_finite = NonFinite::kRefuse;
+};
+
+class StepCodec {
+ public:
+  // `policy` must outlive the codec.
+  StepCodec(const Policy* policy, const StepCodecOptions& options);
+
+  // The task lacks what the call itself knows: deadline, cancellation, `done`.
+  // Errors: kInvalidArgument  FIELD_*, ACTOR_ID, OUTPUT_UNKNOWN, SAMPLING,
+  // LIMIT
+  absl::StatusOr<StepTask> DecodeStep(const v1::StepRequest& request) const;
+
+  // One task or error per row.
+  // Errors: as above, of the call as a whole
+  absl::StatusOr<std::vector<absl::StatusOr<StepTask>>> DecodeStepBatch(
+      const v1::StepBatchRequest& request) const;
+
+  // Fills actions, log_probs, outputs and step_index.
+  void EncodeStep(const StepReply& reply, v1::StepResponse* response) const;
+
+  // Sizes the columns of `response` for `num_rows` rows of zeros.
+  void StartStepBatch(std::int64_t num_rows, OutputMask outputs,
+                      v1::StepBatchResponse* response) const;
+
+  // Fills one row. Rows may be filled concurrently.
+  // REQUIRES: StartStepBatch() with the outputs of the row's task.
+  void EncodeRow(const StepReply& reply, std::int64_t row,
+                 v1::StepBatchResponse* response) const;
+
+  // Fills what the policy's spec says.
+  void DescribePolicy(v1::DescribeResponse* response) const;
+
+ private:
+  class Columns;
+
+  const Policy* policy_;
+  const PolicySpec& spec_;
+  const StepLayout layout_;
+  const StepCodecOptions options_;
+};
+
+}  // namespace stepd
+
+#endif  // STEPD_SERVER_SERVICE_STEP_CODEC_H_

@@ -1,0 +1,190 @@
+// Copyright 2026 The stepd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "server/service/step_stream.h"
+
+#include <utility>
+
+#include "server/common/error.h"
+#include "server/service/status_codec.h"
+
+namespace stepd {
+
+class StepStream::Exchange final : public PendingCall {
+ public:
+  explicit Exchange(StepStream* stream)
+      : PendingCall(stream->deadline_, stream->is_cancelled_),
+        stream_(stream) {}
+
+  void Complete(const absl::Status& status) override {
+    if (!status.ok()) EncodeStatus(status, response.mutable_error());
+    stream_->OnAnswered(std::unique_ptr<Exchange>(this));
+  }
+
+  v1::StepStreamRequest request;
+  v1::StepStreamResponse response;
+
+ private:
+  StepStream* const stream_;
+};
+
+StepStream::StepStream(StreamOwner* owner, MonotonicTime deadline,
+                       int max_in_flight)
+    : owner_(owner),
+      deadline_(deadline),
+      max_in_flight_(max_in_flight),
+      is_cancelled_(std::make_shared<std::atomic<bool>>(false)) {}
+
+// REQUIRES: the caller has counted this read in num_starting_reads_.
+void StepStream::ReadNext() {
+  reading_ = std::make_unique<Exchange>(this);
+  StartRead(&reading_->request);
+  bool should_finish = false;
+  {
+    MutexLock lock(&mu_);
+    --num_starting_reads_;
+    should_finish = ShouldFinish();
+  }
+  if (should_finish) FinishNow();
+}
+
+void StepStream::OnReadDone(bool ok) {
+  std::unique_ptr<Exchange> exchange = std::move(reading_);
+  bool should_finish = false;
+  bool is_dropped = false;
+  {
+    MutexLock lock(&mu_);
+    has_read_all_ = has_read_all_ || !ok;
+    is_dropped = !ok || is_dead_ || is_finished_;
+    if (!is_dropped) ++num_in_flight_;
+    should_finish = ShouldFinish();
+  }
+  if (should_finish) FinishNow();
+  if (is_dropped) return;
+
+  exchange->response.set_request_id(exchange->request.request_id());
+  // Completing the exchange hands it back to OnAnswered().
+  Exchange* call = exchange.release();
+  owner_->Answer(call->request, &call->response, call);
+
+  bool should_read = false;
+  {
+    MutexLock lock(&mu_);
+    if (is_dead_ || is_finished_) return;
+    is_paused_ = num_in_flight_ >= max_in_flight_;
+    should_read = !is_paused_;
+    if (should_read) ++num_starting_reads_;
+  }
+  if (should_read) ReadNext();
+}
+
+void StepStream::OnAnswered(std::unique_ptr<Exchange> exchange) {
+  Exchange* write = nullptr;
+  bool is_last = true;
+  bool should_finish = false;
+  {
+    MutexLock lock(&mu_);
+    if (is_dead_) {
+      --num_in_flight_;
+    } else {
+      answered_.push_back(std::move(exchange));
+      write = PopWrite(&is_last);
+    }
+    should_finish = ShouldFinish();
+  }
+  if (write != nullptr) Write(write, is_last);
+  if (should_finish) FinishNow();
+}
+
+StepStream::Exchange* StepStream::PopWrite(bool* is_last) {
+  if (writing_ != nullptr || answered_.empty()) return nullptr;
+  writing_ = std::move(answered_.front());
+  answered_.pop_front();
+  *is_last = answered_.empty();
+  return writing_.get();
+}
+
+void StepStream::Write(Exchange* exchange, bool is_last) {
+  grpc::WriteOptions options;
+  // More will follow at once: let the transport send them together.
+  if (!is_last) options.set_buffer_hint();
+  StartWrite(&exchange->response, options);
+}
+
+void StepStream::OnWriteDone(bool ok) {
+  Exchange* write = nullptr;
+  bool is_last = true;
+  bool should_read = false;
+  bool should_finish = false;
+  {
+    MutexLock lock(&mu_);
+    writing_.reset();
+    --num_in_flight_;
+    if (!ok) Kill();
+    write = PopWrite(&is_last);
+    if (is_paused_ && !is_dead_ && num_in_flight_ < max_in_flight_) {
+      is_paused_ = false;
+      should_read = true;
+      ++num_starting_reads_;
+    }
+    should_finish = ShouldFinish();
+  }
+  if (write != nullptr) Write(write, is_last);
+  if (should_read) ReadNext();
+  if (should_finish) FinishNow();
+}
+
+void StepStream::OnCancel() {
+  is_cancelled_->store(true, std::memory_order_relaxed);
+  bool should_finish = false;
+  {
+    MutexLock lock(&mu_);
+    Kill();
+    should_finish = ShouldFinish();
+  }
+  if (should_finish) FinishNow();
+}
+
+void StepStream::Drain() {
+  bool should_finish = false;
+  {
+    MutexLock lock(&mu_);
+    is_draining_ = true;
+    should_finish = ShouldFinish();
+  }
+  if (should_finish) FinishNow();
+}
+
+void StepStream::OnDone() {
+  owner_->OnStreamDone(this);
+  delete this;
+}
+
+void StepStream::Kill() {
+  is_dead_ = true;
+  num_in_flight_ -= static_cast<int>(answered_.size());
+  answered_.clear();
+}
+
+bool StepStream::ShouldFinish() {
+  if (is_finished_ || num_in_flight_ > 0 || num_starting_reads_ > 0) {
+    return false;
+  }
+  if (is_dead_) {
+    final_status_ = absl::CancelledError("the stream is cancelled");
+  } else if (has_read_all_) {
+    final_status_ = absl::OkStatus();
+  } else if (is_draining_) {
+    final_status_ =
+        RetryableError(absl::StatusCode::kUnavailable, reason::kDraining,
+                       "the server is shutting down", absl::Seconds(1));
+  } else {
+    return false;
+  }
+  is_finished_ = true;
+  return true;
+}
+
+void StepStream::FinishNow() { Finish(ToGrpcStatus(final_status_)); }
+
+}  // namespace stepd

@@ -1,0 +1,105 @@
+// Copyright 2026 The stepd authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// One StepStream: reads requests, has them answered, writes the answers in the
+// order in which they become ready.
+//
+//   read ──► in flight ──answered──► write queue ──written──► forgotten
+//
+// Invariants: (1) one read and one write at a time; (2) a request counts as in
+// flight from its read until its answer is written, so that a client that does
+// not read its answers stops being read; (3) Finish() comes once, when nothing
+// is in flight, and is the last thing done.
+//
+// Thread safety: gRPC's threads run the reactions, executors' threads complete
+// requests, any thread may Drain().
+
+#ifndef STEPD_SERVER_SERVICE_STEP_STREAM_H_
+#define STEPD_SERVER_SERVICE_STEP_STREAM_H_
+
+#include <grpcpp/support/server_callback.h>
+
+#include <atomic>
+#include <deque>
+#include <memory>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "proto/stepd/v1/policy_service.pb.h"
+#include "server/common/clock.h"
+#include "server/common/mutex.h"
+#include "server/service/pending_call.h"
+
+namespace stepd {
+
+class StepStream;
+
+// Who answers the requests of streams.
+class StreamOwner {
+ public:
+  virtual ~StreamOwner() = default;
+
+  // Fills `response` and completes `call`, now or later. Never blocks.
+  virtual void Answer(const v1::StepStreamRequest& request,
+                      v1::StepStreamResponse* response, PendingCall* call) = 0;
+  // The stream is about to delete itself.
+  virtual void OnStreamDone(StepStream* stream) = 0;
+};
+
+class StepStream final
+    : public grpc::ServerBidiReactor<v1::StepStreamRequest,
+                                     v1::StepStreamResponse> {
+ public:
+  // Deletes itself when done. `owner` must outlive it.
+  StepStream(StreamOwner* owner, MonotonicTime deadline, int max_in_flight);
+
+  // Starts reading.
+  void Start() { ReadNext(); }
+
+  // Ends the stream (UNAVAILABLE, DRAINING) once nothing is in flight.
+  void Drain() ABSL_LOCKS_EXCLUDED(mu_);
+
+  void OnReadDone(bool ok) override ABSL_LOCKS_EXCLUDED(mu_);
+  void OnWriteDone(bool ok) override ABSL_LOCKS_EXCLUDED(mu_);
+  void OnCancel() override ABSL_LOCKS_EXCLUDED(mu_);
+  void OnDone() override;
+
+ private:
+  // A request and its answer.
+  class Exchange;
+
+  void ReadNext() ABSL_LOCKS_EXCLUDED(mu_);
+  void OnAnswered(std::unique_ptr<Exchange> exchange) ABSL_LOCKS_EXCLUDED(mu_);
+  // The next answer to write, if no write is going on.
+  Exchange* PopWrite(bool* is_last) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void Write(Exchange* exchange, bool is_last);
+  void Kill() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // True once: the caller must call FinishNow() after it has unlocked.
+  bool ShouldFinish() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void FinishNow();
+
+  StreamOwner* const owner_;
+  const MonotonicTime deadline_;
+  const int max_in_flight_;
+  const std::shared_ptr<std::atomic<bool>> is_cancelled_;
+
+  // Belongs to the one read that is going on.
+  std::unique_ptr<Exchange> reading_;
+
+  Mutex mu_;
+  std::deque<std::unique_ptr<Exchange>> answered_ ABSL_GUARDED_BY(mu_);
+  std::unique_ptr<Exchange> writing_ ABSL_GUARDED_BY(mu_);
+  int num_in_flight_ ABSL_GUARDED_BY(mu_) = 0;
+  // Reads decided on, whose StartRead() has not returned.
+  int num_starting_reads_ ABSL_GUARDED_BY(mu_) = 1;
+  bool is_paused_ ABSL_GUARDED_BY(mu_) = false;
+  bool has_read_all_ ABSL_GUARDED_BY(mu_) = false;
+  bool is_dead_ ABSL_GUARDED_BY(mu_) = false;  // nothing can be written
+  bool is_draining_ ABSL_GUARDED_BY(mu_) = false;
+  bool is_finished_ ABSL_GUARDED_BY(mu_) = false;
+  absl::Status final_status_;  // set by ShouldFinish, read by FinishNow
+};
+
+}  // namespace stepd
+
+#endif  // STEPD_SERVER_SERVICE_STEP_STREAM_H_
