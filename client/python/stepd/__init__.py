@@ -1,0 +1,62 @@
+# Copyright 2026 The stepd authors
+# SPDX-License-Identifier: Apache-2.0
+"""Client of stepd, a daemon that serves reinforcement-learning policies.
+
+    with stepd.connect("localhost:50051") as client:
+        session = client.session("actor-7")
+        result = session.step({"action": 0, "obs_continuous": observation})
+        env.step(result.action)
+
+The server keeps each actor's context; a step sends one observation and an ID.
+"""
+
+from stepd.client import Client, Session, connect
+from stepd.description import Description, Field, Limits, Output
+from stepd.errors import (
+    Cancelled,
+    ContextFull,
+    DeadlineExceeded,
+    Draining,
+    FieldError,
+    InternalError,
+    InvalidRequest,
+    Loading,
+    NotAllowed,
+    Overloaded,
+    SessionsFull,
+    StepdError,
+    Unavailable,
+)
+from stepd.results import BatchResult, StepResult, StepsResult
+from stepd.stream import StepStream
+from stepd.tls import Tls
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BatchResult",
+    "Cancelled",
+    "Client",
+    "ContextFull",
+    "DeadlineExceeded",
+    "Description",
+    "Draining",
+    "Field",
+    "FieldError",
+    "InternalError",
+    "InvalidRequest",
+    "Limits",
+    "Loading",
+    "NotAllowed",
+    "Output",
+    "Overloaded",
+    "Session",
+    "SessionsFull",
+    "StepResult",
+    "StepStream",
+    "StepdError",
+    "StepsResult",
+    "Tls",
+    "Unavailable",
+    "connect",
+]

@@ -1,0 +1,103 @@
+# Copyright 2026 The stepd authors
+# SPDX-License-Identifier: Apache-2.0
+"""Answers of the server, with NumPy arrays that read the reply's own bytes.
+
+Arrays of outputs are therefore read-only; `.copy()` one to change it.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stepd.description import DTYPES
+from stepd.errors import StepdError, from_status
+from stepd.v1 import policy_service_pb2 as pb
+
+Outputs = dict[str, NDArray[np.float32]]
+
+
+@dataclass(slots=True, eq=False)
+class StepResult:
+    """The answer to one step."""
+
+    action: int
+    # Of the action, under the distribution it was drawn from.
+    log_prob: float
+    outputs: Outputs  # by the names asked for
+    step_index: int  # steps in the session, this one included
+    model_version: int
+
+
+@dataclass(slots=True, eq=False)
+class StepsResult:
+    """The answer to several steps of one actor: R = all of them, or the last."""
+
+    actions: NDArray[np.int64]  # [R]
+    log_probs: NDArray[np.float32]  # [R]
+    outputs: Outputs  # [R, ...] each
+    step_index: int  # steps in the session, these included
+    model_version: int
+
+    @property
+    def action(self) -> int:
+        """The last step's action."""
+        return int(self.actions[-1])
+
+    @property
+    def log_prob(self) -> float:
+        """The last step's log-probability."""
+        return float(self.log_probs[-1])
+
+
+@dataclass(slots=True, eq=False)
+class BatchResult:
+    """The answer to one step of each of N actors."""
+
+    actions: NDArray[np.int64]  # [N]
+    log_probs: NDArray[np.float32]  # [N]
+    outputs: Outputs  # [N, ...] each
+    step_indices: NDArray[np.int64]  # [N]
+    model_version: int
+    # By row; the row's other entries are zeros and its session did not move.
+    errors: dict[int, StepdError]
+
+    def raise_errors(self) -> None:
+        """Raises the error of the first row that has one."""
+        if self.errors:
+            raise self.errors[min(self.errors)]
+
+
+def _array(tensor: pb.Tensor, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    return np.frombuffer(tensor.data, DTYPES[tensor.dtype]).reshape(shape)
+
+
+def step_result(message: pb.StepResponse) -> StepResult:
+    return StepResult(
+        message.actions[0],
+        message.log_probs[0],
+        {t.name: _array(t, tuple(t.shape)[1:]) for t in message.outputs},
+        message.step_index,
+        message.model_version,
+    )
+
+
+def steps_result(message: pb.StepResponse) -> StepsResult:
+    return StepsResult(
+        np.array(message.actions, np.int64),
+        np.array(message.log_probs, np.float32),
+        {t.name: _array(t, tuple(t.shape)) for t in message.outputs},
+        message.step_index,
+        message.model_version,
+    )
+
+
+def batch_result(message: pb.StepBatchResponse) -> BatchResult:
+    return BatchResult(
+        np.array(message.actions, np.int64),
+        np.array(message.log_probs, np.float32),
+        {t.name: _array(t, tuple(t.shape)) for t in message.outputs},
+        np.array(message.step_indices, np.int64),
+        message.model_version,
+        {error.row: from_status(error.status) for error in message.errors},
+    )

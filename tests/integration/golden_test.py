@@ -1,0 +1,208 @@
+# Copyright 2026 The stepd authors
+# SPDX-License-Identifier: Apache-2.0
+"""Recorded cases through a running daemon: it computes what the originals do.
+
+All actors of a case play at once, in calls of the recorded sizes. Every recorded
+output of every step has to come back within TOLERANCE * max(1, |recorded|).
+"""
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from safetensors.numpy import load_file
+
+import stepd
+from daemon import Daemon, DaemonFailed
+
+TOLERANCE = 1e-4
+CASES = Path(__file__).parents[1] / "golden/mouse_v03"
+# Recorded, but no output of the daemon.
+NOT_OUTPUTS = ("greedy_action", "action_probs_t1", "action_probs_t0.5")
+
+Array = NDArray[Any]
+
+
+@dataclass
+class Actor:
+    name: str
+    calls: list[int]  # steps in each
+    steps: list[dict[str, Any]]
+    expected: dict[str, Array]  # [steps, ...]; outputs, and NOT_OUTPUTS
+
+    @property
+    def outputs(self) -> dict[str, Array]:
+        """What a step can be asked for."""
+        return {k: v for k, v in self.expected.items() if k not in NOT_OUTPUTS}
+
+
+@dataclass
+class Case:
+    folder: Path
+    num_actions: int | None
+    optional: bool
+    actors: list[Actor]
+
+
+def load(folder: Path) -> Case:
+    episode = json.loads((folder / "episode.json").read_text())
+    tensors = load_file(folder / "expected.safetensors")
+    actors = []
+    for actor in episode["actors"]:
+        prefix = actor["name"] + "/"
+        expected = {
+            name.removeprefix(prefix): tensor
+            for name, tensor in tensors.items()
+            if name.startswith(prefix) and not name.startswith(prefix + "trace/")
+        }
+        actors.append(Actor(actor["name"], actor["calls"], actor["steps"], expected))
+    return Case(folder, episode["num_actions"], episode["optional"], actors)
+
+
+@pytest.fixture(
+    scope="module",
+    params=sorted(CASES.glob("*/episode.json")),
+    ids=lambda path: path.parent.name,
+)
+def case(request: pytest.FixtureRequest) -> Case:
+    return load(request.param.parent)
+
+
+@pytest.fixture(scope="module")
+def client(
+    case: Case, start_daemon: Callable[[Path], Daemon]
+) -> Iterator[stepd.Client | None]:
+    """A client of a daemon that serves the case; None if it may refuse, and did."""
+    try:
+        daemon = start_daemon(case.folder / "checkpoint")
+    except DaemonFailed as refusal:
+        if not case.optional:
+            raise
+        # A refusal is a clean exit that says why.
+        assert refusal.exit_code == 2, refusal.log
+        assert "dynamic" in refusal.log
+        yield None
+        return
+    with stepd.connect(daemon.target, timeout=60) as connected:
+        yield connected
+
+
+def for_all_actors(case: Case, play: Callable[[Actor], None]) -> None:
+    """Runs play() for every actor at once; raises the first failure."""
+    with ThreadPoolExecutor(len(case.actors)) as threads:
+        for done in [threads.submit(play, actor) for actor in case.actors]:
+            done.result()
+
+
+def stack(steps: list[dict[str, Any]]) -> dict[str, list[Any]]:
+    return {name: [step[name] for step in steps] for name in steps[0]}
+
+
+def check(what: str, got: Array, want: Array) -> None:
+    assert got.shape == want.shape, what
+    error = np.abs(got - want) / np.maximum(1, np.abs(want))
+    assert error.max() <= TOLERANCE, f"{what}: off by {error.max()}"
+
+
+def check_step(
+    actor: Actor, index: int, action: int, outputs: dict[str, Array]
+) -> None:
+    where = f"{actor.name}, step {index}"
+    for name, want in actor.outputs.items():
+        check(f"{where}, {name}", outputs[name], want[index])
+    assert action == actor.expected["greedy_action"][index], where
+
+
+def test_steps_as_recorded(case: Case, client: stepd.Client | None) -> None:
+    if client is None:
+        return
+
+    def play(actor: Actor) -> None:
+        session = client.session(actor.name)
+        first = 0
+        for size in actor.calls:
+            steps = actor.steps[first : first + size]
+            answer = session.steps(
+                stack(steps),
+                answer="all",
+                outputs=list(actor.outputs),
+                num_actions=case.num_actions,
+            )
+            assert answer.step_index == first + size
+            assert len(answer.actions) == size
+            assert not answer.log_probs.any()  # Of the greedy choice.
+            for row in range(size):
+                outputs = {name: out[row] for name, out in answer.outputs.items()}
+                check_step(actor, first + row, int(answer.actions[row]), outputs)
+            first += size
+        assert first == len(actor.steps)
+
+    for_all_actors(case, play)
+
+
+@pytest.mark.parametrize(
+    ("temperature", "probabilities"),
+    [(1.0, "action_probs_t1"), (0.5, "action_probs_t0.5")],
+)
+def test_log_probs_are_of_the_recorded_distribution(
+    case: Case, client: stepd.Client | None, temperature: float, probabilities: str
+) -> None:
+    if client is None:
+        return
+
+    def play(actor: Actor) -> None:
+        session = client.session(f"{actor.name} at {temperature}")
+        for step, want in zip(actor.steps, actor.expected[probabilities], strict=True):
+            answer = session.step(
+                step, temperature=temperature, num_actions=case.num_actions, seed=1
+            )
+            probability = math.exp(answer.log_prob)
+            assert abs(probability - want[answer.action]) <= TOLERANCE
+
+    for_all_actors(case, play)
+
+
+def test_batches(case: Case, client: stepd.Client | None) -> None:
+    """All actors in one StepBatch; those with fewer steps leave earlier."""
+    if client is None:
+        return
+    for index in range(max(len(actor.steps) for actor in case.actors)):
+        playing = [actor for actor in case.actors if index < len(actor.steps)]
+        answer = client.step_batch(
+            [f"{actor.name} in batches" for actor in playing],
+            stack([actor.steps[index] for actor in playing]),
+            outputs=list(playing[0].outputs),
+            num_actions=case.num_actions,
+        )
+        answer.raise_errors()
+        for row, actor in enumerate(playing):
+            outputs = {name: out[row] for name, out in answer.outputs.items()}
+            check_step(actor, index, int(answer.actions[row]), outputs)
+
+
+def test_stream(case: Case, client: stepd.Client | None) -> None:
+    """Every step of every actor is on its way before the first answer."""
+    if client is None:
+        return
+    futures: list[tuple[Actor, int, Future[stepd.StepResult]]] = []
+    with client.stream() as stream:
+        for index in range(max(len(actor.steps) for actor in case.actors)):
+            for actor in case.actors:
+                if index < len(actor.steps):
+                    future = stream.step(
+                        f"{actor.name} in a stream",
+                        actor.steps[index],
+                        outputs=list(actor.outputs),
+                        num_actions=case.num_actions,
+                    )
+                    futures.append((actor, index, future))
+    for actor, index, future in futures:
+        answer = future.result(timeout=0)
+        check_step(actor, index, answer.action, answer.outputs)
