@@ -1,6 +1,6 @@
 # Copyright 2026 The stepd authors
 # SPDX-License-Identifier: Apache-2.0
-"""CartPole-v1 with both velocities hidden: only a policy with memory balances it.
+"""CartPole-v1 with both velocities hidden: balancing it takes memory.
 
 The true state is (position, velocity, angle, angular velocity); the observation
 is (position, angle). One frame does not say which way the pole is falling, so a
@@ -29,7 +29,9 @@ FIRST_ACTION = 0
 VISIBLE = [0, 2]
 
 
-class HiddenVelocityCartPole(gym.ObservationWrapper[Observation, Any, Observation]):
+class HiddenVelocityCartPole(
+    gym.ObservationWrapper[Observation, Any, Observation]
+):
     """Shows float32 [position, angle] of the CartPole environment it wraps."""
 
     def __init__(self, env: gym.Env[Observation, Any]) -> None:

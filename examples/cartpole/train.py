@@ -28,6 +28,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from gymnasium.envs.classic_control import CartPoleEnv
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -76,10 +77,10 @@ CONFIG: dict[str, Any] = {
     "vec_dqn_head_kwargs": {"num_layers": 0},
 }
 
-# Training: 1 + ROUNDS times, play EPISODES episodes (the teacher plays the first
-# time, the student afterwards), add them to what is known, and learn from that.
-SEED = 0
-ROUNDS = 16
+# Training: 1 + ROUNDS times, play EPISODES episodes (the first time the teacher
+# plays, then the student), add them to what is known, and learn from all of it.
+SEED = 1
+ROUNDS = 10
 EPISODES = 32
 UPDATES = 80  # per round
 BATCH = 8  # whole episodes
@@ -94,24 +95,41 @@ TEST_EPISODES = 256
 # ------------------------------------------------------------------ the policy
 
 
-class FourierFeatures(nn.Module):
-    """x [..., C] -> [..., D]: sum over c of weight * cos(x_c * freqs + phases)."""
+class Table(nn.Module):
+    """A row [D] for each value of an integer."""
 
-    def __init__(self, size: int, dim: int, low: float, high: float, std: float):
+    def __init__(self, rows: int, dim: int, std: float) -> None:
         super().__init__()
-        # Frequencies are log-uniform: from waves as long as `high` to `low`.
-        log_wave = torch.empty(size, dim).uniform_(math.log(low), math.log(high))
-        self.weight = nn.Parameter(torch.randn(size, dim) * std)
-        self.freqs = nn.Parameter(torch.exp(-log_wave))
-        self.phases = nn.Parameter(torch.rand(size, dim) * 2 * math.pi)
+        self.embed = nn.Embedding(rows, dim)
+        nn.init.normal_(self.embed.weight, std=std)
 
     def forward(self, x: Tensor) -> Tensor:
-        waves = torch.cos(x[..., None] * self.freqs + self.phases)
-        return (self.weight * waves).sum(dim=-2)
+        return self.embed(x)
+
+
+class FourierFeatures(nn.Module):
+    """x [..., C] -> [..., D]: the sum of weight * cos(x_c * freqs + phases)."""
+
+    def __init__(self, size: int, dim: int, kwargs: dict[str, Any]) -> None:
+        super().__init__()
+        low, high = kwargs["fourier_in_min"], kwargs["fourier_in_max"]
+        log_wave = torch.empty(size, dim)
+        log_wave.uniform_(math.log(low), math.log(high))
+        self.rff = nn.ParameterDict(
+            {
+                "weight": torch.randn(size, dim) * kwargs["std"],
+                "freqs": torch.exp(-log_wave),
+                "phases": torch.rand(size, dim) * 2 * math.pi,
+            }
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        waves = torch.cos(x[..., None] * self.rff["freqs"] + self.rff["phases"])
+        return (self.rff["weight"] * waves).sum(dim=-2)
 
 
 class Embedder(nn.Module):
-    """One step's fields -> one token [D]."""
+    """The fields of a step -> its token [D]."""
 
     # Rows of the type table.
     ACTION, OBS_CONTINUOUS, TYPES = 1, 5, 8
@@ -119,46 +137,38 @@ class Embedder(nn.Module):
     def __init__(self, dim: int, kwargs: dict[str, Any]) -> None:
         super().__init__()
         std = kwargs["std"]
-
-        def table(rows: int) -> nn.ModuleDict:
-            weight = torch.randn(rows, dim) * std
-            return nn.ModuleDict({"embed": nn.Embedding.from_pretrained(weight, False)})
-
-        rff = FourierFeatures(
-            kwargs["max_num_obs_continuous"],
-            dim,
-            kwargs["fourier_in_min"],
-            kwargs["fourier_in_max"],
-            std,
+        self.type_embedder = Table(self.TYPES, dim, std)
+        self.action_embedder = Table(kwargs["max_num_actions"], dim, std)
+        self.obs_continuous_embedder = FourierFeatures(
+            kwargs["max_num_obs_continuous"], dim, kwargs
         )
-        self.type_embedder = table(self.TYPES)
-        self.action_embedder = table(kwargs["max_num_actions"])
-        self.obs_continuous_embedder = nn.ModuleDict({"rff": rff})
 
     def forward(self, action: Tensor, obs: Tensor) -> Tensor:
-        types = self.type_embedder["embed"].weight
+        types = self.type_embedder.embed.weight
         return (
-            self.action_embedder["embed"](action)
+            self.action_embedder(action)
             + types[self.ACTION]
-            + self.obs_continuous_embedder["rff"](obs)
+            + self.obs_continuous_embedder(obs)
             + types[self.OBS_CONTINUOUS]
         )
 
 
 @dataclass
 class Cache:
-    """Keys and values of every step so far, one pair of [B, H, t, D/H] a layer."""
+    """Keys and values of the steps so far: per layer, two of [B, H, t, hd]."""
 
     layers: list[tuple[Tensor, Tensor] | None]
 
     def __len__(self) -> int:
-        return 0 if self.layers[0] is None else self.layers[0][0].shape[2]
+        first = self.layers[0]
+        return 0 if first is None else first[0].shape[2]
 
     def append(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Adds the new keys and values of a layer; returns all it has now."""
         past = self.layers[layer]
         if past is not None:
-            k, v = torch.cat([past[0], k], dim=2), torch.cat([past[1], v], dim=2)
+            k = torch.cat([past[0], k], dim=2)
+            v = torch.cat([past[1], v], dim=2)
         self.layers[layer] = (k, v)
         return k, v
 
@@ -174,7 +184,7 @@ def rope(x: Tensor, start: int) -> Tensor:
 
 
 class Attention(nn.Module):
-    """Causal attention with rotary positions."""
+    """Causal attention with rotary positions; hd = D / num_heads."""
 
     def __init__(self, dim: int, num_heads: int) -> None:
         super().__init__()
@@ -184,7 +194,9 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(dim, dim, bias=False)
         self.o_proj = nn.Linear(dim, dim, bias=False)
 
-    def forward(self, x: Tensor, layer: int, cache: Cache, start: int) -> Tensor:
+    def forward(
+        self, x: Tensor, layer: int, cache: Cache, start: int
+    ) -> Tensor:
         def heads(y: Tensor) -> Tensor:
             return y.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
 
@@ -220,7 +232,9 @@ class Layer(nn.Module):
         self.post_attention_layernorm = nn.RMSNorm(dim, eps)
         self.mlp = Mlp(dim, dim * kwargs["expand"])
 
-    def forward(self, x: Tensor, layer: int, cache: Cache, start: int) -> Tensor:
+    def forward(
+        self, x: Tensor, layer: int, cache: Cache, start: int
+    ) -> Tensor:
         x = x + self.self_attn(self.input_layernorm(x), layer, cache, start)
         return x + self.mlp(self.post_attention_layernorm(x))
 
@@ -230,7 +244,8 @@ class Backbone(nn.Module):
 
     def __init__(self, dim: int, kwargs: dict[str, Any]) -> None:
         super().__init__()
-        self.embed_tokens = nn.Embedding(1, dim)  # in every checkpoint, never used
+        # Part of every checkpoint, never used.
+        self.embed_tokens = nn.Embedding(1, dim)
         self.layers = nn.ModuleList(
             Layer(dim, kwargs) for _ in range(kwargs["num_layers"])
         )
@@ -257,7 +272,9 @@ class GatedLinear(nn.Module):
 class Head(nn.Module):
     """Norm, gated layers, one plain linear layer."""
 
-    def __init__(self, dim: int, out: int, hidden_dim: int, num_layers: int) -> None:
+    def __init__(
+        self, dim: int, out: int, hidden_dim: int, num_layers: int
+    ) -> None:
         super().__init__()
         sizes = [dim] + [hidden_dim] * (num_layers - 1)
         self.norm = nn.RMSNorm(dim, 1e-5)
@@ -271,7 +288,7 @@ class Head(nn.Module):
 
 
 class Policy(nn.Module):
-    """Steps -> scores of the actions, for whole episodes or one step at a time."""
+    """Steps -> scores of the actions: whole episodes, or one step at a time."""
 
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__()
@@ -303,7 +320,7 @@ def save(policy: Policy, directory: Path) -> None:
 def load(directory: Path) -> Policy:
     """Reads what `save` wrote; a missing or extra tensor is an error."""
     policy = Policy(json.loads((directory / "config.json").read_text()))
-    policy.load_state_dict(load_file(directory / "model.safetensors"), strict=True)
+    policy.load_state_dict(load_file(directory / "model.safetensors"))
     return policy
 
 
@@ -311,14 +328,14 @@ def load(directory: Path) -> Policy:
 
 
 def teacher_gain() -> NDArray[np.float64]:
-    """Gains k of the controller `force = -k @ state`: LQR on CartPole, linearised.
+    """Gains k of `force = -k @ state`: LQR on the linearised CartPole.
 
     The constants are CartPole-v1's: masses 1 and 0.1 kg, half length 0.5 m, one
     Euler step of 0.02 s.
     """
     tau, gravity, pole, total, half = 0.02, 9.8, 0.1, 1.1, 0.5
     inertia = half * (4 / 3 - pole / total)
-    coupling = pole * half / total  # of the pole's angular acceleration to the cart
+    coupling = pole * half / total
     a = np.eye(4) + tau * np.array(
         [
             [0, 1, 0, 0],
@@ -327,7 +344,8 @@ def teacher_gain() -> NDArray[np.float64]:
             [0, 0, gravity / inertia, 0],
         ]
     )
-    b = tau * np.array([0, (1 + coupling / inertia) / total, 0, -1 / total / inertia])
+    push = (1 + coupling / inertia) / total
+    b = tau * np.array([0, push, 0, -1 / (total * inertia)])
     cost = np.diag([1.0, 0.1, 1.0, 0.1])
     p = cost
     for _ in range(2000):  # the Riccati recursion, run until it stands still
@@ -340,8 +358,10 @@ GAIN = teacher_gain()
 
 
 def teach(world: cartpole.HiddenVelocityCartPole) -> int:
-    """What the teacher does now: the full force towards where it wants to push."""
-    return int(-GAIN @ world.unwrapped.state > 0)
+    """What the teacher does now: full force the way it wants to push."""
+    inner = world.unwrapped
+    assert isinstance(inner, CartPoleEnv) and inner.state is not None
+    return int(-GAIN @ inner.state > 0)
 
 
 # ------------------------------------------------------------ playing episodes
@@ -374,12 +394,11 @@ class Episodes:
             torch.cat([self.length, other.length]),
         )
 
-    def mean_return(self) -> float:
-        return self.length.double().mean().item()
 
-
-@torch.inference_mode()
-def play(policy: Policy | None, count: int, seed: int, memory: bool = True) -> Episodes:
+@torch.no_grad()
+def play(
+    policy: Policy | None, count: int, seed: int, memory: bool = True
+) -> Episodes:
     """Plays `count` episodes to the end, side by side, greedily.
 
     Without a policy the teacher plays. Without memory every step meets an empty
@@ -389,45 +408,62 @@ def play(policy: Policy | None, count: int, seed: int, memory: bool = True) -> E
     played = Episodes.empty(count)
     for i, world in enumerate(worlds):
         played.obs[i, 0] = torch.from_numpy(world.reset(seed=seed + i)[0])
-    cache = policy.new_cache() if policy else None
+    cache = None
     live = list(range(count))
     for t in range(cartpole.MAX_STEPS):
         for i in live:
             played.label[i, t] = teach(worlds[i])
         if policy is None:
-            actions = played.label[:, t]
+            chosen = played.label[:, t]
         else:
-            if not memory:
+            if cache is None or not memory:
                 cache = policy.new_cache()
-            step = slice(t, t + 1)
-            actions = policy(played.action[:, step], played.obs[:, step], cache)[:, 0].argmax(-1)
-        for i in list(live):
-            obs, _, terminated, truncated, _ = worlds[i].step(int(actions[i]))
-            played.length[i] += 1
-            if terminated or truncated:
-                live.remove(i)
-            else:
-                played.action[i, t + 1] = actions[i]
-                played.obs[i, t + 1] = torch.from_numpy(obs)
+            now = slice(t, t + 1)
+            scores = policy(played.action[:, now], played.obs[:, now], cache)
+            chosen = scores[:, 0].argmax(-1)
+        live = [i for i in live if advance(worlds[i], played, i, chosen[i])]
         if not live:
             break
     return played
 
 
+def advance(
+    world: cartpole.HiddenVelocityCartPole,
+    played: Episodes,
+    i: int,
+    action: Tensor,
+) -> bool:
+    """Takes a step in episode i and records it; whether the episode goes on."""
+    obs, _, terminated, truncated, _ = world.step(int(action))
+    played.length[i] += 1
+    if terminated or truncated:
+        return False
+    t = played.length[i]
+    played.action[i, t] = action
+    played.obs[i, t] = torch.from_numpy(obs)
+    return True
+
+
 # -------------------------------------------------------------------- training
 
 
-def learn(policy: Policy, optimizer: torch.optim.Optimizer, known: Episodes) -> float:
-    """One pass of UPDATES gradient steps over random episodes; the mean loss."""
+def learn(
+    policy: Policy, optimizer: torch.optim.Optimizer, known: Episodes
+) -> float:
+    """Takes UPDATES gradient steps on random episodes; the mean loss."""
     total = 0.0
     for _ in range(UPDATES):
         rows = torch.randint(len(known.length), (BATCH,))
         steps = int(known.length[rows].max())
         scores = policy(
-            known.action[rows, :steps], known.obs[rows, :steps], policy.new_cache()
+            known.action[rows, :steps],
+            known.obs[rows, :steps],
+            policy.new_cache(),
         )
         label = known.label[rows, :steps]
-        loss = F.cross_entropy(scores.flatten(0, 1), label.flatten(), ignore_index=-1)
+        loss = F.cross_entropy(
+            scores.flatten(0, 1), label.flatten(), ignore_index=-1
+        )
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(policy.parameters(), 1.0)
@@ -451,7 +487,7 @@ def train() -> Policy:
         schedule.step()
         print(
             f"round {round_:2d}  {'student' if round_ else 'teacher'} "
-            f"return {played.mean_return():5.1f}  loss {loss:.4f}  "
+            f"return {played.length.double().mean():5.1f}  loss {loss:.4f}  "
             f"{time.monotonic() - began:4.0f} s",
             flush=True,
         )
