@@ -75,6 +75,16 @@ class Observer {
   virtual void OnGauges(int executor, const ExecutorGauges& gauges) = 0;
 };
 
+// Looks away: for engines that nobody watches.
+class NullObserver final : public Observer {
+ public:
+  void OnBatch(const BatchRecord& /*record*/) override {}
+  void OnStep(const StepRecord& /*record*/) override {}
+  void OnError(absl::string_view /*reason*/) override {}
+  void OnSessionEnd(SessionEnd /*end*/) override {}
+  void OnGauges(int /*executor*/, const ExecutorGauges& /*gauges*/) override {}
+};
+
 }  // namespace stepd
 
 #endif  // STEPD_SERVER_ENGINE_OBSERVER_H_

@@ -1,0 +1,141 @@
+// Copyright 2026 The stepd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "tests/fakes/fake_task.h"
+
+#include <cstring>
+#include <ostream>
+#include <utility>
+
+#include "absl/strings/str_join.h"
+#include "server/common/stable_hash.h"
+#include "server/engine/sampling.h"
+
+namespace stepd {
+namespace {
+
+// NaN rows (of NaN steps) equal each other.
+bool SameBits(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() &&
+         (a.empty() ||
+          std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0);
+}
+
+}  // namespace
+
+StepDone Answer::ForStep() {
+  return [this](absl::StatusOr<StepReply> reply) { Set(std::move(reply)); };
+}
+
+absl::AnyInvocable<void(absl::Status)> Answer::ForReset() {
+  return [this](absl::Status status) {
+    Set(status.ok() ? absl::StatusOr<StepReply>(StepReply()) : status);
+  };
+}
+
+void Answer::Set(absl::StatusOr<StepReply> reply) {
+  MutexLock lock(&mu_);
+  reply_ = std::move(reply);
+  ++count_;
+  done_.NotifyAll();
+}
+
+absl::StatusOr<StepReply> Answer::Wait() const {
+  MutexLock lock(&mu_);
+  while (count_ == 0) done_.Wait(&mu_);
+  return reply_;
+}
+
+bool Answer::is_done() const { return count() > 0; }
+
+int Answer::count() const {
+  MutexLock lock(&mu_);
+  return count_;
+}
+
+absl::Status Answer::status() const {
+  MutexLock lock(&mu_);
+  return reply_.status();
+}
+
+StepReply Answer::reply() const {
+  MutexLock lock(&mu_);
+  return reply_.value();
+}
+
+StepTask MakeFakeTask(absl::string_view actor,
+                      const std::vector<std::int64_t>& xs,
+                      const FakePolicyOptions& policy, Answer* answer) {
+  StepTask task;
+  task.actor_id = std::string(actor);
+  for (std::int64_t x : xs) {
+    const std::string step = EncodeFakeStep(x);
+    task.steps.Append(step);
+    task.num_tokens.push_back(CountFakeTokens(policy, step));
+  }
+  task.done = answer->ForStep();
+  return task;
+}
+
+ResetTask MakeFakeReset(absl::string_view actor, Answer* answer) {
+  return ResetTask{std::string(actor), answer->ForReset()};
+}
+
+ReplayedActor::ReplayedActor(absl::string_view actor,
+                             const FakePolicyOptions& policy)
+    : actor_hash_(StableHash(actor)), policy_(policy), history_(policy) {}
+
+StepReply ReplayedActor::Step(const std::vector<std::int64_t>& xs,
+                              const SamplingParams& sampling,
+                              bool answer_all_steps, OutputMask outputs) {
+  StepReply reply;
+  if (outputs != 0) reply.outputs.resize(2);
+  for (std::size_t i = 0; i < xs.size(); ++i) {
+    const std::string step = EncodeFakeStep(xs[i]);
+    history_.Append(step);
+    num_tokens_ += CountFakeTokens(policy_, step);
+    const auto index = static_cast<std::uint64_t>(num_steps_++);
+    if (!answer_all_steps && i + 1 < xs.size()) continue;
+    const SampledAction sampled =
+        SampleAction(history_.Scores(), sampling,
+                     DrawId{sampling.seed, actor_hash_, index})
+            .value();
+    reply.actions.push_back(sampled.action);
+    reply.log_probs.push_back(sampled.log_prob);
+    if ((outputs & 1) != 0) reply.outputs[0].push_back(history_.Value());
+    if ((outputs & 2) != 0) {
+      for (float x : history_.Hidden()) reply.outputs[1].push_back(x);
+    }
+  }
+  reply.step_index = static_cast<std::uint64_t>(num_steps_);
+  return reply;
+}
+
+void ReplayedActor::Reset() {
+  history_ = FakeHistory(policy_);
+  num_steps_ = 0;
+  num_tokens_ = 0;
+}
+
+bool operator==(const StepReply& a, const StepReply& b) {
+  if (a.actions != b.actions || !SameBits(a.log_probs, b.log_probs) ||
+      a.step_index != b.step_index || a.outputs.size() != b.outputs.size()) {
+    return false;
+  }
+  for (std::size_t i = 0; i < a.outputs.size(); ++i) {
+    if (!SameBits(a.outputs[i], b.outputs[i])) return false;
+  }
+  return true;
+}
+
+std::ostream& operator<<(std::ostream& os, const StepReply& reply) {
+  os << "step " << reply.step_index << " actions "
+     << absl::StrJoin(reply.actions, ",") << " log_probs "
+     << absl::StrJoin(reply.log_probs, ",");
+  for (const std::vector<float>& output : reply.outputs) {
+    os << " output " << absl::StrJoin(output, ",");
+  }
+  return os;
+}
+
+}  // namespace stepd
