@@ -5,6 +5,7 @@
 
 #include <utility>
 
+#include "ATen/Parallel.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "model/checkpoint/formats.h"
@@ -21,6 +22,9 @@ absl::StatusOr<std::unique_ptr<const kernels::KernelSet>> ChooseKernels(
     const LoadOptions& options) {
   absl::StatusOr<at::Device> device = OpenDevice(options.device);
   if (!device.ok()) return device.status();
+  // Executors are the parallelism: LibTorch's own threads would wait for each
+  // other on cores that other executors use.
+  at::set_num_threads(1);
   const bool is_auto = options.kernels == "auto";
   if (options.kernels == "reference" || (is_auto && !device->is_cpu())) {
     return kernels::CreateTorchKernelSet(*device);

@@ -27,7 +27,7 @@ struct PolicyDescription {
   DecoderConfig decoder;
   std::vector<OutputHeadConfig> heads;
   ActionConfig action;
-  std::int64_t max_tokens = 0;  // PolicySpec::max_tokens
+  std::int64_t max_tokens = 0;      // PolicySpec::max_tokens
   std::int64_t num_parameters = 0;  // of all tensors that were taken
 };
 

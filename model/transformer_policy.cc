@@ -3,6 +3,7 @@
 
 #include "model/transformer_policy.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
@@ -199,6 +200,8 @@ void TransformerRunner::ForwardOrThrow(const StepBatch& batch,
 
 void TransformerRunner::LayOut(const StepBatch& batch) {
   const int tokens_per_step = policy_.embedder_.tokens_per_step();
+  // A policy without attention keeps nothing and is given no blocks.
+  const bool is_cached = !policy_.decoder_.kv_slots().empty();
   layout_.Clear();
   steps_.clear();
   answered_rows_.clear();
@@ -211,6 +214,7 @@ void TransformerRunner::LayOut(const StepBatch& batch) {
     steps_.insert(steps_.end(), slice.steps.begin(), slice.steps.end());
     for (std::int64_t p = slice.num_cached_tokens; p < end; ++p) {
       layout_.positions.push_back(static_cast<std::int32_t>(p));
+      if (!is_cached) continue;
       layout_.token_blocks.push_back(
           slice.blocks[static_cast<std::size_t>(p / kTokensPerBlock)]);
       layout_.token_offsets.push_back(
@@ -253,8 +257,7 @@ void TransformerRunner::ReadRows(const float* x, OutputMask wanted,
   for (std::size_t i = 0; i < policy_.heads_.size(); ++i) {
     const int output = static_cast<int>(i);
     if ((heads & Bit(output)) == 0) continue;
-    policy_.heads_[i].Forward(kernels, hidden, rows, &scratch_,
-                              resize(output));
+    policy_.heads_[i].Forward(kernels, hidden, rows, &scratch_, resize(output));
   }
   if ((wanted & Bit(policy_.hidden_output_)) != 0) {
     kernels.CopyToHost(hidden, rows * width, resize(policy_.hidden_output_));
@@ -306,11 +309,11 @@ absl::StatusOr<std::unique_ptr<Policy>> CreateTransformerPolicy(
     return status;
   }
   try {
-    return std::unique_ptr<Policy>(std::make_unique<TransformerPolicy>(
-        description, std::move(kernels)));
+    return std::unique_ptr<Policy>(
+        std::make_unique<TransformerPolicy>(description, std::move(kernels)));
   } catch (const std::exception& error) {
-    return absl::ResourceExhaustedError(absl::StrCat(
-        "the weights could not be made resident: ", error.what()));
+    return absl::ResourceExhaustedError(
+        absl::StrCat("the weights could not be made resident: ", error.what()));
   }
 }
 

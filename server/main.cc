@@ -10,6 +10,7 @@
 #include "model/loader.h"
 #include "server/commands/command.h"
 #include "server/commands/serve.h"
+#include "server/commands/verify.h"
 #include "server/observe/version.h"
 
 namespace {
@@ -31,6 +32,7 @@ int main(int argc, char** argv) {
 
   int exit_code = stepd::kExitOk;
   stepd::AddServeCommand(&app, Load, &exit_code);
+  stepd::AddVerifyCommand(&app, Load, &exit_code);
 
   try {
     app.parse(argc, argv);

@@ -83,6 +83,7 @@ absl::StatusOr<PolicyDescription> ReadCheckpoint(const std::string& directory) {
       (*format)->read(*config, weights->get());
   if (!policy.ok()) return policy;
   if (absl::Status s = (*weights)->CheckAllTaken(); !s.ok()) return s;
+  policy->num_parameters = (*weights)->num_elements_taken();
   return policy;
 }
 

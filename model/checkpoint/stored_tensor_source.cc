@@ -109,6 +109,7 @@ absl::StatusOr<at::Tensor> StoredTensorSource::Take(absl::string_view name,
   }
   found->second.state = State::kTaken;
   at::Tensor tensor = ToTensor(stored);
+  num_elements_taken_ += tensor.numel();
   return stored.dtype == DType::kFloat64 ? tensor.to(at::kFloat) : tensor;
 }
 

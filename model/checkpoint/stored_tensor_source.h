@@ -9,6 +9,7 @@
 #ifndef STEPD_MODEL_CHECKPOINT_STORED_TENSOR_SOURCE_H_
 #define STEPD_MODEL_CHECKPOINT_STORED_TENSOR_SOURCE_H_
 
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
@@ -41,6 +42,9 @@ class StoredTensorSource final : public TensorSource {
                                   at::IntArrayRef shape) override;
   bool Has(absl::string_view name) const override;
   void Ignore(absl::string_view name) override;
+  std::int64_t num_elements_taken() const override {
+    return num_elements_taken_;
+  }
   absl::Status CheckAllTaken() const override;
 
  private:
@@ -54,6 +58,7 @@ class StoredTensorSource final : public TensorSource {
 
   const std::string where_;
   std::map<std::string, Entry, std::less<>> entries_;
+  std::int64_t num_elements_taken_ = 0;
 };
 
 // The weights of a checkpoint directory: its model.safetensors, else its

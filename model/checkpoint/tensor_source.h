@@ -7,6 +7,7 @@
 #ifndef STEPD_MODEL_CHECKPOINT_TENSOR_SOURCE_H_
 #define STEPD_MODEL_CHECKPOINT_TENSOR_SOURCE_H_
 
+#include <cstdint>
 #include <string>
 
 #include "ATen/core/Tensor.h"
@@ -33,6 +34,9 @@ class TensorSource {
 
   // Marks a tensor that is in the file but not needed as known.
   virtual void Ignore(absl::string_view name) = 0;
+
+  // Elements of all tensors taken so far: a policy's parameters.
+  virtual std::int64_t num_elements_taken() const = 0;
 
   // Errors: kInvalidArgument  names the tensors that nobody took
   virtual absl::Status CheckAllTaken() const = 0;

@@ -30,12 +30,10 @@ void Decoder::AddLayer(const LayerConfig& config, int tokens_per_block) {
   const auto& dense = std::get<DenseFfnConfig>(config.ffn);
   GqaAttention attention(gqa, kernels_, tokens_per_block);
   kv_slots_.push_back(attention.cache_spec());
-  layers_.push_back(Layer{Norm(config.attention_norm, kernels_),
-                          std::move(attention),
-                          Norm(config.ffn_norm, kernels_),
-                          DenseFfn(dense, kernels_),
-                          static_cast<int>(kv_slots_.size()) - 1,
-                          AddRope(gqa.rope)});
+  layers_.push_back(
+      Layer{Norm(config.attention_norm, kernels_), std::move(attention),
+            Norm(config.ffn_norm, kernels_), DenseFfn(dense, kernels_),
+            static_cast<int>(kv_slots_.size()) - 1, AddRope(gqa.rope)});
 }
 
 int Decoder::AddRope(const RopeConfig& config) {
@@ -71,15 +69,16 @@ std::int64_t Decoder::ScratchSize(std::int64_t num_tokens) const {
   }
   std::int64_t ropes = 0;
   for (const RopeConfig& rope : ropes_) {
-    ropes += 2 * Scratch::Rounded(
-                     num_tokens *
-                     static_cast<std::int64_t>(rope.inverse_frequencies.size()));
+    ropes +=
+        2 * Scratch::Rounded(num_tokens * static_cast<std::int64_t>(
+                                              rope.inverse_frequencies.size()));
   }
   return layers + ropes + Scratch::Rounded(num_tokens * hidden_dim_);
 }
 
-std::vector<Decoder::RopeRows> Decoder::TurnPositions(
-    const BatchLayout& layout, DecoderState* state, Scratch* scratch) const {
+std::vector<Decoder::RopeRows> Decoder::TurnPositions(const BatchLayout& layout,
+                                                      DecoderState* state,
+                                                      Scratch* scratch) const {
   std::vector<RopeRows> rows;
   std::vector<float> host;
   for (RopeCache& rope : state->ropes) {

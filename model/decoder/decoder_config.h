@@ -41,12 +41,12 @@ struct RopeConfig {
 // h / (num_heads / num_kv_heads).
 struct GqaConfig {
   int num_heads = 0;
-  int num_kv_heads = 0;  // divides num_heads
-  int head_dim = 0;      // even
-  LinearWeights q;       // [num_heads * head_dim, D]
-  LinearWeights k;       // [num_kv_heads * head_dim, D]
-  LinearWeights v;       // [num_kv_heads * head_dim, D]
-  LinearWeights o;       // [D, num_heads * head_dim]
+  int num_kv_heads = 0;              // divides num_heads
+  int head_dim = 0;                  // even
+  LinearWeights q;                   // [num_heads * head_dim, D]
+  LinearWeights k;                   // [num_kv_heads * head_dim, D]
+  LinearWeights v;                   // [num_kv_heads * head_dim, D]
+  LinearWeights o;                   // [D, num_heads * head_dim]
   std::optional<NormConfig> q_norm;  // over head_dim, before rope
   std::optional<NormConfig> k_norm;
   RopeConfig rope;

@@ -20,8 +20,7 @@ namespace {
 void AddEverywhere(const KernelSet& kernels, const at::Tensor& row,
                    const ScatterTarget& target) {
   const std::vector<std::int64_t> zeros(target.out_offsets.size(), 0);
-  kernels.AddTableRows(row.const_data_ptr<float>(), row.numel(), zeros,
-                       target);
+  kernels.AddTableRows(row.const_data_ptr<float>(), row.numel(), zeros, target);
 }
 
 }  // namespace
@@ -61,10 +60,9 @@ void StepEmbedder::AddField(const FieldEmbedding& config,
                             kernels::ToDevice(kernels_, fourier->phases)};
   } else {
     const auto& projection = std::get<ProjectionEmbedding>(config.content);
-    field.content =
-        Projection{kernels_.Pack({{projection.weight.transpose(0, 1),
-                                   projection.bias}}),
-                   projection.scale, projection.offset};
+    field.content = Projection{
+        kernels_.Pack({{projection.weight.transpose(0, 1), projection.bias}}),
+        projection.scale, projection.offset};
   }
   fields_.push_back(std::move(field));
 }
@@ -75,11 +73,12 @@ void StepEmbedder::Embed(absl::Span<const absl::string_view> steps,
   const std::int64_t step_size = tokens_per_step_ * hidden_dim_;
   const auto num_steps = static_cast<std::int64_t>(steps.size());
 
-  std::vector<FieldValue> values(steps.size() *
-                                 static_cast<std::size_t>(layout_.num_fields()));
+  std::vector<FieldValue> values(
+      steps.size() * static_cast<std::size_t>(layout_.num_fields()));
   const auto stride = static_cast<std::size_t>(layout_.num_fields());
   for (std::size_t i = 0; i < steps.size(); ++i) {
-    layout_.Decode(steps[i], absl::MakeSpan(values).subspan(i * stride, stride));
+    layout_.Decode(steps[i],
+                   absl::MakeSpan(values).subspan(i * stride, stride));
   }
 
   at::from_blob(x, {num_steps * step_size},

@@ -40,8 +40,7 @@ class CpuPackedLinear : public PackedLinear {
       }
       if (part.bias.defined()) {
         const std::int64_t end = row;
-        bias_.narrow(0, end - weight.size(0), weight.size(0))
-            .copy_(part.bias);
+        bias_.narrow(0, end - weight.size(0), weight.size(0)).copy_(part.bias);
       }
     }
   }
@@ -206,8 +205,7 @@ class CpuKernelSet : public KernelSet {
     args.scratch =
         AttentionScratch(group * RoundUp(args.kv_len, kCpuTokensPerBlock));
     for (int g = 0; g < s.num_kv_heads; ++g) {
-      args.query =
-          params.query + first * params.query_stride + g * group * e;
+      args.query = params.query + first * params.query_stride + g * group * e;
       args.out = params.out + first * args.out_stride + g * group * e;
       args.k = params.slot.k + g * e * kCpuTokensPerBlock;
       args.v = params.slot.v + g * e * kCpuTokensPerBlock;

@@ -32,12 +32,14 @@ struct CpuLinearArgs {
 
 // One slice of a batch and one KV head of it.
 struct CpuAttentionArgs {
-  const float* query;      // first new token, first head of the group
-  int64_t query_stride;    // elements between tokens
-  float* out;              // likewise
-  int64_t out_stride;      // elements between tokens
-  const float* k;          // this KV head in block 0: [head_dim][16]
-  const float* v;          // this KV head in block 0: [16][head_dim]
+  const float* query;    // first new token, first head of the group
+  int64_t query_stride;  // elements between tokens
+  float* out;            // likewise
+  int64_t out_stride;    // elements between tokens
+  const float* k;        // this KV head in block 0: [head_dim][16]
+  // This KV head in block 0: [16][head_dim]. 15 floats behind the last block
+  // must be readable.
+  const float* v;
   int64_t block_elements;  // between blocks
   const int32_t* blocks;   // block table
   int64_t num_new;         // new tokens of the slice

@@ -17,7 +17,10 @@ void BatchLayout::Clear() {
 
 at::Tensor ToDevice(const KernelSet& kernels, const at::Tensor& tensor) {
   if (!tensor.defined()) return tensor;
-  return tensor.to(kernels.device(), at::kFloat).contiguous();
+  return tensor
+      .to(kernels.device(), at::kFloat, /*non_blocking=*/false,
+          /*copy=*/true)
+      .contiguous();
 }
 
 }  // namespace stepd::kernels

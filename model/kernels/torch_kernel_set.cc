@@ -51,8 +51,8 @@ class TorchKernelSet : public KernelSet {
   void Linear(const PackedLinear& weights, const float* x, std::int64_t rows,
               float* y, LinearOutput output) const override {
     const auto& packed = static_cast<const TorchPackedLinear&>(weights);
-    const at::Tensor product = at::linear(
-        View(x, {rows, packed.in_dim()}), packed.weight(), packed.bias());
+    const at::Tensor product = at::linear(View(x, {rows, packed.in_dim()}),
+                                          packed.weight(), packed.bias());
     at::Tensor to = View(y, {rows, packed.out_dim()});
     if (output == LinearOutput::kAdd) {
       to.add_(product);
@@ -63,8 +63,7 @@ class TorchKernelSet : public KernelSet {
 
   void RmsNorm(const float* x, std::int64_t rows, std::int64_t dim,
                const float* weight, float eps, float* y) const override {
-    View(y, {rows, dim}).copy_(
-        Normalized(View(x, {rows, dim}), weight, eps));
+    View(y, {rows, dim}).copy_(Normalized(View(x, {rows, dim}), weight, eps));
   }
 
   void SiluGate(const float* gate_up, std::int64_t rows, std::int64_t dim,
@@ -77,8 +76,8 @@ class TorchKernelSet : public KernelSet {
   void RopeAppend(const RopeAppendParams& params) const override {
     const AttentionShape& s = params.shape;
     const std::int64_t n = params.layout->num_tokens();
-    at::Tensor qkv = View(
-        params.qkv, {n, s.num_heads + 2 * s.num_kv_heads, s.head_dim});
+    at::Tensor qkv =
+        View(params.qkv, {n, s.num_heads + 2 * s.num_kv_heads, s.head_dim});
     const at::Tensor cos = View(params.cos, {n, 1, s.head_dim / 2});
     const at::Tensor sin = View(params.sin, {n, 1, s.head_dim / 2});
     at::Tensor q = qkv.narrow(1, 0, s.num_heads);
@@ -149,8 +148,8 @@ class TorchKernelSet : public KernelSet {
   }
   void CopyFromHost(const float* host, std::int64_t count,
                     float* x) const override {
-    View(x, {count}).copy_(
-        at::from_blob(const_cast<float*>(host), {count}, at::kFloat));
+    View(x, {count})
+        .copy_(at::from_blob(const_cast<float*>(host), {count}, at::kFloat));
   }
 
  private:
@@ -176,9 +175,8 @@ class TorchKernelSet : public KernelSet {
   static at::Tensor Turned(const at::Tensor& x, const at::Tensor& cos,
                            const at::Tensor& sin) {
     const std::vector<at::Tensor> half = x.chunk(2, -1);
-    return at::cat({half[0] * cos - half[1] * sin,
-                    half[1] * cos + half[0] * sin},
-                   -1);
+    return at::cat(
+        {half[0] * cos - half[1] * sin, half[1] * cos + half[0] * sin}, -1);
   }
 
   // All tokens of a slot up to the last of `places`, as rows [.., G, E].
@@ -222,17 +220,17 @@ class TorchKernelSet : public KernelSet {
           .transpose(0, 1)
           .repeat_interleave(group, 0);
     };
-    at::Tensor scores =
-        at::matmul(q, per_head(params.slot.k).transpose(1, 2)) *
-        params.softmax_scale;
+    at::Tensor scores = at::matmul(q, per_head(params.slot.k).transpose(1, 2)) *
+                        params.softmax_scale;
     const at::Tensor key = at::arange(len, scores.options().dtype(at::kLong));
-    const at::Tensor query = (key.narrow(0, len - num_new, num_new)).unsqueeze(1);
+    const at::Tensor query =
+        (key.narrow(0, len - num_new, num_new)).unsqueeze(1);
     at::Tensor is_hidden = key > query;
     if (params.window_left >= 0) {
       is_hidden = is_hidden.logical_or(key < query - params.window_left);
     }
-    scores = scores.masked_fill(is_hidden,
-                                -std::numeric_limits<float>::infinity());
+    scores =
+        scores.masked_fill(is_hidden, -std::numeric_limits<float>::infinity());
     const at::Tensor mixed =
         at::matmul(at::softmax(scores, -1), per_head(params.slot.v));
     View(params.out + first * s.num_heads * e, {num_new, s.num_heads, e})

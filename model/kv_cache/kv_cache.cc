@@ -9,28 +9,37 @@
 #include "c10/util/Exception.h"
 
 namespace stepd {
+namespace {
+
+// Kernels read whole vectors, also of the last row.
+constexpr std::int64_t kPadding = 16;
+
+}  // namespace
 
 absl::StatusOr<KvCache> KvCache::Create(absl::Span<const KvCacheSpec> slots,
                                         std::int64_t num_tokens,
                                         at::Device device) {
   KvCache cache;
-  const at::TensorOptions options = at::TensorOptions(at::kFloat).device(device);
+  const at::TensorOptions options =
+      at::TensorOptions(at::kFloat).device(device);
   std::int64_t bytes = 0;
   for (const KvCacheSpec& spec : slots) {
     bytes += spec.bytes_per_token() * num_tokens;
   }
   try {
     for (const KvCacheSpec& spec : slots) {
-      at::Tensor k = at::empty({spec.k_per_token * num_tokens}, options);
-      at::Tensor v = at::empty({spec.v_per_token * num_tokens}, options);
+      at::Tensor k =
+          at::empty({spec.k_per_token * num_tokens + kPadding}, options);
+      at::Tensor v =
+          at::empty({spec.v_per_token * num_tokens + kPadding}, options);
       cache.slots_.push_back({k.data_ptr<float>(), v.data_ptr<float>()});
       cache.memory_.push_back(std::move(k));
       cache.memory_.push_back(std::move(v));
     }
   } catch (const c10::Error& error) {
     return absl::ResourceExhaustedError(
-        absl::StrCat("a KV cache of ", bytes, " bytes does not fit: ",
-                     error.what_without_backtrace()));
+        absl::StrCat("a KV cache of ", bytes,
+                     " bytes does not fit: ", error.what_without_backtrace()));
   }
   return cache;
 }

@@ -16,7 +16,7 @@ struct AttentionInputs {
   const kernels::BatchLayout* layout = nullptr;
   const float* cos = nullptr;  // [N, head_dim / 2], of the layer's rope
   const float* sin = nullptr;
-  kernels::KvSlot slot;        // of this layer visit
+  kernels::KvSlot slot;  // of this layer visit
   Scratch* scratch = nullptr;
 };
 

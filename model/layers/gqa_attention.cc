@@ -70,8 +70,7 @@ void GqaAttention::AddTo(const KernelSet& kernels,
   attention.out = mixed;
   kernels.PagedAttention(attention);
 
-  kernels.Linear(*o_, mixed, num_tokens, residual,
-                 kernels::LinearOutput::kAdd);
+  kernels.Linear(*o_, mixed, num_tokens, residual, kernels::LinearOutput::kAdd);
 }
 
 }  // namespace stepd

@@ -25,8 +25,7 @@ class RopeCache {
   }
 
   // Fills cos and sin, host memory of [positions.size(), half_dim()].
-  void Lookup(absl::Span<const std::int32_t> positions, float* cos,
-              float* sin);
+  void Lookup(absl::Span<const std::int32_t> positions, float* cos, float* sin);
 
  private:
   void GrowTo(std::int64_t num_positions);

@@ -48,9 +48,11 @@ class CpuKernelsTest : public testing::TestWithParam<const CpuKernels*> {
   const CpuKernels& kernels() const { return *GetParam(); }
 };
 
-INSTANTIATE_TEST_SUITE_P(
-    Isa, CpuKernelsTest, testing::ValuesIn(KernelsOfThisMachine()),
-    [](const auto& info) { return std::string(info.param->name); });
+INSTANTIATE_TEST_SUITE_P(Isa, CpuKernelsTest,
+                         testing::ValuesIn(KernelsOfThisMachine()),
+                         [](const auto& info) {
+                           return std::string(info.param->name);
+                         });
 
 // ---- Linear -------------------------------------------------------------
 
@@ -109,8 +111,8 @@ TEST_P(CpuKernelsTest, LinearEqualsTheNaiveSumForEveryShape) {
 TEST_P(CpuKernelsTest, ARowOfLinearHasTheSameBitsAloneAndInAnyBatch) {
   const std::int64_t in = 200;
   const std::int64_t out = 70;
-  const PackedMatrix packed = Pack(Random(in * out, 1), Random(out, 2), in, out,
-                                   kernels().panel);
+  const PackedMatrix packed =
+      Pack(Random(in * out, 1), Random(out, 2), in, out, kernels().panel);
   const std::int64_t rows = 64;
   const Floats x = Random(rows * in, 3);
   Floats together(rows * out);
@@ -144,8 +146,7 @@ TEST_P(CpuKernelsTest, RmsNormDividesByTheRootMeanSquare) {
       for (std::int64_t i = 0; i < dim; ++i) {
         squares += double{x[row * dim + i]} * x[row * dim + i];
       }
-      const double root =
-          std::sqrt(squares / static_cast<double>(dim) + 1e-5);
+      const double root = std::sqrt(squares / static_cast<double>(dim) + 1e-5);
       for (std::int64_t i = 0; i < dim; ++i) {
         ASSERT_NEAR(y[row * dim + i], weight[i] * x[row * dim + i] / root,
                     1e-5);
@@ -155,9 +156,9 @@ TEST_P(CpuKernelsTest, RmsNormDividesByTheRootMeanSquare) {
 }
 
 TEST_P(CpuKernelsTest, SiluGateIsExactFromTinyToHugeInputs) {
-  const Floats gates = {0.0F,   1e-6F, -1e-6F, 0.5F,  -0.5F,  3.0F,  -3.0F,
-                        20.0F,  -20.0F, 87.0F, -87.0F, 300.0F, -300.0F, 1e9F,
-                        -1e9F,  1.0F,  -1.0F,  7.25F, -7.25F};
+  const Floats gates = {0.0F,  1e-6F,  -1e-6F, 0.5F,   -0.5F,  3.0F,    -3.0F,
+                        20.0F, -20.0F, 87.0F,  -87.0F, 300.0F, -300.0F, 1e9F,
+                        -1e9F, 1.0F,   -1.0F,  7.25F,  -7.25F};
   const auto dim = static_cast<std::int64_t>(gates.size());
   Floats gate_up = gates;
   gate_up.insert(gate_up.end(), gates.size(), 2.0F);
@@ -251,7 +252,7 @@ struct PagedHead {
                  std::mt19937(static_cast<unsigned>(seed)));
     // What no session wrote may be anything.
     const float garbage = std::nanf("");
-    k.assign(static_cast<std::size_t>((num_blocks + 2) * 16 * c.head_dim),
+    k.assign(static_cast<std::size_t>((num_blocks + 2) * 16 * c.head_dim + 15),
              garbage);
     v = k;
     for (std::int64_t t = 0; t < c.kv_len; ++t) {
@@ -314,10 +315,9 @@ std::vector<double> NaiveAttention(const AttentionCase& c,
   std::vector<double> out(static_cast<std::size_t>(c.head_dim));
   for (std::size_t i = 0; i < weights.size(); ++i) {
     for (int d = 0; d < c.head_dim; ++d) {
-      out[d] += weights[i] / sum *
-                head.values[(first + static_cast<std::int64_t>(i)) *
-                                c.head_dim +
-                            d];
+      out[d] +=
+          weights[i] / sum *
+          head.values[(first + static_cast<std::int64_t>(i)) * c.head_dim + d];
     }
   }
   return out;
@@ -348,13 +348,12 @@ TEST_P(CpuKernelsTest, AttentionEqualsTheNaiveSoftmaxForEveryShape) {
 
     for (std::int64_t row = 0; row < c.num_new * c.group; ++row) {
       const std::int64_t position = c.kv_len - c.num_new + row / c.group;
-      const std::vector<double> want = NaiveAttention(
-          c, head, query.data() + row * c.head_dim, position);
+      const std::vector<double> want =
+          NaiveAttention(c, head, query.data() + row * c.head_dim, position);
       for (int d = 0; d < c.head_dim; ++d) {
         ASSERT_NEAR(out[row * c.head_dim + d], want[d], 2e-6)
             << "group " << c.group << " head_dim " << c.head_dim << " kv_len "
-            << c.kv_len << " new " << c.num_new << " window "
-            << c.window_left;
+            << c.kv_len << " new " << c.num_new << " window " << c.window_left;
       }
     }
   }

@@ -40,8 +40,8 @@ at::Tensor Attend(const KernelSet& kernels, bool has_norms,
   at::manual_seed(7);
   const AttentionShape shape = {6, 2, 24, kBlock};
   const std::int64_t heads = shape.num_heads + 2 * shape.num_kv_heads;
-  at::Tensor k = at::zeros({6, shape.block_elements()});
-  at::Tensor v = at::zeros({6, shape.block_elements()});
+  at::Tensor k = at::zeros({6 * shape.block_elements() + 15});
+  at::Tensor v = at::zeros({6 * shape.block_elements() + 15});
   const at::Tensor q_norm = at::rand({shape.head_dim});
   const at::Tensor k_norm = at::rand({shape.head_dim});
 
@@ -82,8 +82,8 @@ at::Tensor Attend(const KernelSet& kernels, bool has_norms,
   append(history);
   const at::Tensor qkv = append(layout);
 
-  at::Tensor out = at::zeros({layout.num_tokens(), shape.num_heads,
-                              shape.head_dim});
+  at::Tensor out =
+      at::zeros({layout.num_tokens(), shape.num_heads, shape.head_dim});
   PagedAttentionParams params;
   params.layout = &layout;
   params.shape = shape;
@@ -117,9 +117,8 @@ TEST(KernelSet, StackedLinearsEqualLibTorch) {
   const LinearWeights b = {at::randn({40, 12}), at::randn({40})};
   const at::Tensor x = at::randn({9, 12});
   const at::Tensor residual = at::randn({9, 45});
-  const at::Tensor product =
-      at::cat({at::linear(x, a.weight, a.bias), at::linear(x, b.weight, b.bias)},
-              1);
+  const at::Tensor product = at::cat(
+      {at::linear(x, a.weight, a.bias), at::linear(x, b.weight, b.bias)}, 1);
   std::vector<std::unique_ptr<KernelSet>> sets;
   sets.push_back(CreateCpuKernelSet());
   sets.push_back(CreateTorchKernelSet(at::kCPU));

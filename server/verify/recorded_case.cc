@@ -1,0 +1,260 @@
+// Copyright 2026 The stepd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "server/verify/recorded_case.h"
+
+#include <cstddef>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "model/checkpoint/safetensors.h"
+#include "model/checkpoint/stored_tensor.h"
+#include "model/step.h"
+#include "nlohmann/json.hpp"
+
+namespace stepd {
+namespace {
+
+using checkpoint::StoredTensor;
+using nlohmann::json;
+using TensorsByName = std::map<std::string, StoredTensor>;
+
+constexpr char kEpisodeFile[] = "episode.json";
+constexpr char kInputsFile[] = "inputs.safetensors";
+constexpr char kExpectedFile[] = "expected.safetensors";
+
+template <typename... Parts>
+absl::Status Malformed(const Parts&... parts) {
+  return absl::InvalidArgumentError(absl::StrCat(parts...));
+}
+
+absl::StatusOr<TensorsByName> ReadTensors(const std::string& path) {
+  absl::StatusOr<std::vector<StoredTensor>> tensors =
+      checkpoint::ReadSafetensors(path);
+  if (!tensors.ok()) return tensors.status();
+  TensorsByName by_name;
+  for (StoredTensor& tensor : *tensors) {
+    std::string name = tensor.name;
+    by_name.emplace(std::move(name), std::move(tensor));
+  }
+  return by_name;
+}
+
+absl::StatusOr<json> ReadJson(const std::string& path) {
+  std::ifstream file(path);
+  if (!file) return absl::NotFoundError(absl::StrCat("no file ", path));
+  json value = json::parse(file, nullptr, /*allow_exceptions=*/false);
+  if (!value.is_object()) return Malformed(path, " is no JSON object");
+  return value;
+}
+
+// A row of a float32 or int64 tensor [steps, ...].
+std::int64_t RowElements(const StoredTensor& tensor) {
+  std::int64_t elements = 1;
+  for (std::size_t i = 1; i < tensor.shape.size(); ++i) {
+    elements *= tensor.shape[i];
+  }
+  return elements;
+}
+
+absl::StatusOr<RecordedOutput> ReadOutput(const StoredTensor& tensor) {
+  if (tensor.dtype != DType::kFloat32 || tensor.shape.empty()) {
+    return Malformed(kExpectedFile, ": \"", tensor.name,
+                     "\" is no float32 array of steps");
+  }
+  RecordedOutput output;
+  output.num_steps = tensor.shape.front();
+  output.num_elements = RowElements(tensor);
+  output.values.resize(tensor.bytes.size() / sizeof(float));
+  std::memcpy(output.values.data(), tensor.bytes.data(), tensor.bytes.size());
+  return output;
+}
+
+// Appends the numbers of a (nested) JSON array as `dtype`; false if there is
+// something else in it.
+bool AppendNumbers(const json& value, DType dtype, std::string* bytes) {
+  if (value.is_array()) {
+    for (const json& element : value) {
+      if (!AppendNumbers(element, dtype, bytes)) return false;
+    }
+    return true;
+  }
+  if (dtype == DType::kInt64) {
+    if (!value.is_number_integer()) return false;
+    const auto number = value.get<std::int64_t>();
+    bytes->append(reinterpret_cast<const char*>(&number), sizeof(number));
+    return true;
+  }
+  if (!value.is_number()) return false;
+  const auto number = static_cast<float>(value.get<double>());
+  bytes->append(reinterpret_cast<const char*>(&number), sizeof(number));
+  return true;
+}
+
+// Where the fields of one actor's steps come from: JSON or tensors.
+class StepReader {
+ public:
+  StepReader(const PolicySpec& spec, const json& actor,
+             const TensorsByName& inputs)
+      : spec_(spec),
+        layout_(spec.fields),
+        name_(actor.value("name", "")),
+        steps_(actor.contains("steps") ? &actor["steps"] : nullptr),
+        inputs_(inputs) {}
+
+  // Appends step `index` of the actor to `steps`.
+  absl::Status Read(std::int64_t index, EncodedSteps* steps) const {
+    std::vector<std::string> storage(spec_.fields.size());
+    std::vector<FieldValue> values(spec_.fields.size());
+    for (std::size_t f = 0; f < spec_.fields.size(); ++f) {
+      const FieldSpec& field = spec_.fields[f];
+      absl::StatusOr<bool> is_present = ReadField(index, field, &storage[f]);
+      if (!is_present.ok()) return is_present.status();
+      if (!*is_present) continue;
+      const auto count =
+          static_cast<std::int64_t>(storage[f].size()) / SizeOf(field.dtype);
+      const bool fits = field.is_ragged() ? count % field.num_elements() == 0
+                                          : count == field.num_elements();
+      if (!fits) {
+        return Malformed("actor ", name_, " step ", index, ": field \"",
+                         field.name, "\" has ", count, " elements");
+      }
+      values[f] = {storage[f].data(), count};
+    }
+    layout_.Encode(values, steps->bytes());
+    steps->EndStep();
+    return absl::OkStatus();
+  }
+
+ private:
+  // False: the field is absent, which its spec allows.
+  absl::StatusOr<bool> ReadField(std::int64_t index, const FieldSpec& field,
+                                 std::string* bytes) const {
+    if (steps_ != nullptr) {
+      const auto i = static_cast<std::size_t>(index);
+      if (i < steps_->size() && (*steps_)[i].contains(field.name)) {
+        if (!AppendNumbers((*steps_)[i][field.name], field.dtype, bytes)) {
+          return Malformed("actor ", name_, " step ", index, ": field \"",
+                           field.name, "\" is not ", Name(field.dtype));
+        }
+        return true;
+      }
+    } else if (const auto found =
+                   inputs_.find(absl::StrCat(name_, "/", field.name));
+               found != inputs_.end()) {
+      const StoredTensor& tensor = found->second;
+      if (tensor.dtype != field.dtype || tensor.shape.empty() ||
+          index >= tensor.shape.front()) {
+        return Malformed(kInputsFile, ": \"", tensor.name, "\" has no ",
+                         Name(field.dtype), " row ", index);
+      }
+      const auto row =
+          static_cast<std::size_t>(RowElements(tensor) * SizeOf(field.dtype));
+      bytes->assign(tensor.bytes.data() + static_cast<std::size_t>(index) * row,
+                    row);
+      return true;
+    }
+    if (!field.required) return false;
+    return Malformed("actor ", name_, " step ", index, ": field \"", field.name,
+                     "\" is missing");
+  }
+
+  const PolicySpec& spec_;
+  StepLayout layout_;
+  std::string name_;
+  const json* steps_;
+  const TensorsByName& inputs_;
+};
+
+absl::Status ReadExpected(const TensorsByName& tensors, RecordedActor* actor) {
+  const std::string prefix = absl::StrCat(actor->name, "/");
+  for (const auto& [name, tensor] : tensors) {
+    absl::string_view output = name;
+    if (!absl::ConsumePrefix(&output, prefix) ||
+        absl::StartsWith(output, "trace/")) {
+      continue;
+    }
+    if (output == "greedy_action") {
+      actor->greedy_actions.resize(tensor.bytes.size() / sizeof(std::int64_t));
+      std::memcpy(actor->greedy_actions.data(), tensor.bytes.data(),
+                  actor->greedy_actions.size() * sizeof(std::int64_t));
+      continue;
+    }
+    absl::StatusOr<RecordedOutput> recorded = ReadOutput(tensor);
+    if (!recorded.ok()) return recorded.status();
+    float temperature = 0.0F;
+    if (absl::ConsumePrefix(&output, "action_probs_t") &&
+        absl::SimpleAtof(output, &temperature)) {
+      actor->action_probs.emplace(temperature, *std::move(recorded));
+    } else {
+      actor->outputs.emplace(std::string(output), *std::move(recorded));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<RecordedActor> ReadActor(const json& episode_actor,
+                                        const PolicySpec& spec,
+                                        const TensorsByName& inputs,
+                                        const TensorsByName& expected) {
+  RecordedActor actor;
+  actor.name = episode_actor.value("name", "");
+  if (!episode_actor.contains("calls") || actor.name.empty()) {
+    return Malformed(kEpisodeFile, ": an actor needs a name and calls");
+  }
+  const StepReader reader(spec, episode_actor, inputs);
+  std::int64_t index = 0;
+  for (const json& call : episode_actor["calls"]) {
+    EncodedSteps& steps = actor.calls.emplace_back();
+    for (std::int64_t i = 0; i < call.get<std::int64_t>(); ++i) {
+      if (absl::Status status = reader.Read(index++, &steps); !status.ok()) {
+        return status;
+      }
+    }
+  }
+  if (absl::Status status = ReadExpected(expected, &actor); !status.ok()) {
+    return status;
+  }
+  return actor;
+}
+
+}  // namespace
+
+absl::StatusOr<RecordedCase> ReadRecordedCase(const std::string& directory,
+                                              const PolicySpec& spec) {
+  const std::filesystem::path folder(directory);
+  absl::StatusOr<json> episode = ReadJson(folder / kEpisodeFile);
+  if (!episode.ok()) return episode.status();
+  absl::StatusOr<TensorsByName> expected = ReadTensors(folder / kExpectedFile);
+  if (!expected.ok()) return expected.status();
+  TensorsByName inputs;
+  if (std::filesystem::exists(folder / kInputsFile)) {
+    absl::StatusOr<TensorsByName> tensors = ReadTensors(folder / kInputsFile);
+    if (!tensors.ok()) return tensors.status();
+    inputs = *std::move(tensors);
+  }
+  RecordedCase recorded;
+  recorded.name = folder.filename();
+  recorded.is_optional = episode->value("optional", false);
+  const auto num_actions = episode->find("num_actions");
+  if (num_actions != episode->end() && num_actions->is_number_integer()) {
+    recorded.num_actions = num_actions->get<std::int64_t>();
+  }
+  for (const json& actor : episode->value("actors", json::array())) {
+    absl::StatusOr<RecordedActor> read =
+        ReadActor(actor, spec, inputs, *expected);
+    if (!read.ok()) return read.status();
+    recorded.actors.push_back(*std::move(read));
+  }
+  if (recorded.actors.empty()) return Malformed(kEpisodeFile, ": no actors");
+  return recorded;
+}
+
+}  // namespace stepd
