@@ -274,9 +274,10 @@ def test_the_binary_accepts_the_configuration(
     config = tmp_path / "stepd.yaml"
     config.write_text(config_text(manifests))
     no_model = str(tmp_path / "no-model")
+    command, config_flag, _, *others = container_of(manifests)["args"]
 
     refused = subprocess.run(
-        [stepd, "serve", "--config", config, "--model.path", no_model],
+        [stepd, command, config_flag, config, *others, "--model.path", no_model],
         capture_output=True,
         text=True,
         check=False,
