@@ -212,7 +212,11 @@ absl::Status Daemon::StartServer() {
   report.has_tls = !config_.tls.cert.empty();
   report.http_address = config_.server.metrics_address;
   report.http_port = http_ == nullptr ? 0 : http_->port();
-  Log(LogLevel::kInfo, FormatStartReport(report));
+  if (config_.log.format == "json") {
+    Log(LogLevel::kInfo, "stepd is serving", StartReportFields(report));
+  } else {
+    Log(LogLevel::kInfo, FormatStartReport(report));
+  }
   return absl::OkStatus();
 }
 

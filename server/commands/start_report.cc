@@ -28,11 +28,6 @@ std::string ShapeText(const FieldSpec& field) {
   return text.empty() ? "" : absl::StrCat("[", text, "]");
 }
 
-void AddLine(absl::string_view key, absl::string_view value,
-             std::string* block) {
-  absl::StrAppendFormat(block, "\n  %-11s %s", key, value);
-}
-
 std::string FieldsText(const PolicySpec& spec) {
   std::string text;
   for (const FieldSpec& field : spec.fields) {
@@ -41,6 +36,14 @@ std::string FieldsText(const PolicySpec& spec) {
                     ShapeText(field));
   }
   return text;
+}
+
+std::string TokensText(const PolicySpec& spec) {
+  if (spec.min_tokens_per_step == spec.max_tokens_per_step) {
+    return absl::StrCat(spec.max_tokens_per_step);
+  }
+  return absl::StrCat(spec.min_tokens_per_step, " to ",
+                      spec.max_tokens_per_step);
 }
 
 std::string CacheText(const PolicySpec& spec, const EngineOptions& engine) {
@@ -66,44 +69,38 @@ std::int64_t NumFullSessions(const PolicySpec& spec,
   return engine.cache_bytes / block_bytes / blocks;
 }
 
-std::string FormatStartReport(const StartReport& report) {
+std::vector<LogField> StartReportFields(const StartReport& report) {
   const PolicySpec& spec = *report.spec;
-  std::string block = absl::StrCat("stepd ", kVersion, " is serving");
-  AddLine("model",
-          absl::StrCat(report.name, " version ", report.version, ": ",
-                       spec.summary),
-          &block);
-  AddLine("checkpoint", report.path, &block);
-  AddLine("parameters",
-          absl::StrCat(spec.num_parameters, " (", FormatSize(spec.weight_bytes),
-                       ")"),
-          &block);
-  AddLine("device",
-          absl::StrCat(spec.device, ", ", spec.dtype, ", ",
-                       report.engine.num_executors, " executor(s)"),
-          &block);
-  AddLine("step",
-          absl::StrCat(FieldsText(spec), " -> ", spec.num_actions,
-                       " actions by ", spec.action_head),
-          &block);
-  AddLine("KV cache",
-          absl::StrCat(FormatSize(spec.kv_bytes_per_token), " per token, ",
-                       spec.min_tokens_per_step == spec.max_tokens_per_step
-                           ? absl::StrCat(spec.max_tokens_per_step)
-                           : absl::StrCat(spec.min_tokens_per_step, " to ",
-                                          spec.max_tokens_per_step),
-                       " token(s) per step"),
-          &block);
-  AddLine("budget", CacheText(spec, report.engine), &block);
-  AddLine("gRPC",
-          absl::StrCat(WithPort(report.grpc_address, report.grpc_port),
-                       report.has_tls ? " (TLS)" : " (no TLS)"),
-          &block);
+  std::vector<LogField> fields = {
+      {"version", kVersion},
+      {"model", absl::StrCat(report.name, " version ", report.version, ": ",
+                             spec.summary)},
+      {"checkpoint", report.path},
+      {"parameters", absl::StrCat(spec.num_parameters, " (",
+                                  FormatSize(spec.weight_bytes), ")")},
+      {"device", absl::StrCat(spec.device, ", ", spec.dtype, ", ",
+                              report.engine.num_executors, " executor(s)")},
+      {"step", absl::StrCat(FieldsText(spec), " -> ", spec.num_actions,
+                            " actions by ", spec.action_head)},
+      {"kv_cache",
+       absl::StrCat(FormatSize(spec.kv_bytes_per_token), " per token, ",
+                    TokensText(spec), " token(s) per step")},
+      {"budget", CacheText(spec, report.engine)},
+      {"grpc", absl::StrCat(WithPort(report.grpc_address, report.grpc_port),
+                            report.has_tls ? " (TLS)" : " (no TLS)")},
+  };
   if (!report.http_address.empty()) {
-    AddLine("HTTP",
-            absl::StrCat(WithPort(report.http_address, report.http_port),
-                         " /metrics /healthz /readyz"),
-            &block);
+    fields.emplace_back(
+        "http", absl::StrCat(WithPort(report.http_address, report.http_port),
+                             " /metrics /healthz /readyz"));
+  }
+  return fields;
+}
+
+std::string FormatStartReport(const StartReport& report) {
+  std::string block = "stepd is serving";
+  for (const auto& [key, value] : StartReportFields(report)) {
+    absl::StrAppendFormat(&block, "\n  %-11s %s", key, value);
   }
   return block;
 }

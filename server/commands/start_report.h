@@ -8,9 +8,11 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "model/policy_spec.h"
 #include "server/engine/engine.h"
+#include "server/observe/log.h"
 
 namespace stepd {
 
@@ -27,6 +29,10 @@ struct StartReport {
   int http_port = 0;
 };
 
+// What is to be told, in the order to tell it.
+std::vector<LogField> StartReportFields(const StartReport& report);
+
+// The same as a block for people.
 std::string FormatStartReport(const StartReport& report);
 
 // How many sessions of `max_steps` steps the cache budget holds; -1 when the

@@ -106,7 +106,7 @@ std::string FormatLogLine(LogFormat format, absl::string_view message,
   return line;
 }
 
-std::string NewIncidentId() {
+std::string NewErrorId() {
   static const std::uint32_t process = std::random_device{}();
   static std::atomic<std::uint32_t> next{1};
   return absl::StrCat(absl::Hex(process, absl::kZeroPad8), "-",

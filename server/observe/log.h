@@ -10,11 +10,11 @@
 #ifndef STEPD_SERVER_OBSERVE_LOG_H_
 #define STEPD_SERVER_OBSERVE_LOG_H_
 
-#include <initializer_list>
 #include <string>
 #include <utility>
 
 #include "absl/strings/string_view.h"
+#include "absl/types/span.h"
 
 namespace stepd {
 
@@ -24,8 +24,8 @@ enum class LogFormat { kText, kJson };
 // Before this, lines of kInfo and above go out as text.
 void SetUpLog(LogLevel level, LogFormat format);
 
-using LogFields =
-    std::initializer_list<std::pair<absl::string_view, std::string>>;
+using LogField = std::pair<absl::string_view, std::string>;
+using LogFields = absl::Span<const LogField>;
 
 void Log(LogLevel level, absl::string_view message, LogFields fields = {});
 
@@ -35,7 +35,7 @@ std::string FormatLogLine(LogFormat format, absl::string_view message,
 
 // An id that tells failures apart: in a log line and in the error that the
 // client got. Unique in this process, and very likely among processes.
-std::string NewIncidentId();
+std::string NewErrorId();
 
 }  // namespace stepd
 

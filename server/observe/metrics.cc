@@ -19,6 +19,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
 #include "server/common/mutex.h"
+#include "server/observe/log.h"
 #include "server/observe/version.h"
 
 namespace stepd {
@@ -65,6 +66,8 @@ class PrometheusMetrics final : public Metrics {
   void OnBatch(const BatchRecord& record) override;
   void OnStep(const StepRecord& record) override;
   void OnError(absl::string_view reason) override ABSL_LOCKS_EXCLUDED(mu_);
+  void OnForwardError(absl::string_view error_id,
+                      const absl::Status& status) override;
   void OnSessionEnd(SessionEnd end) override;
   void OnGauges(int executor, const ExecutorGauges& gauges) override
       ABSL_LOCKS_EXCLUDED(mu_);
@@ -107,6 +110,7 @@ class PrometheusMetrics final : public Metrics {
   Counter& batches_;
   Counter& tokens_;
   Counter& rebuilt_;
+  Counter& forward_errors_;
   Histogram& batch_sessions_;
   Histogram& batch_tokens_;
   Histogram& queue_wait_;
@@ -135,6 +139,8 @@ PrometheusMetrics::PrometheusMetrics()
       rebuilt_(AddCounter("stepd_rebuilt_calls_total",
                           "Calls whose session had lost its KV blocks and was "
                           "prefilled again.")),
+      forward_errors_(AddCounter("stepd_forward_errors_total",
+                                 "Forward passes that failed.")),
       batch_sessions_(AddHistogram("stepd_batch_sessions",
                                    "Sessions in a forward pass.",
                                    PowersOfTwo(11))),
@@ -229,6 +235,14 @@ void PrometheusMetrics::OnError(absl::string_view reason) {
   Counter*& counter = errors_by_reason_[label];
   if (counter == nullptr) counter = &errors_.Add({{"reason", label}});
   counter->Increment();
+}
+
+void PrometheusMetrics::OnForwardError(absl::string_view error_id,
+                                       const absl::Status& status) {
+  forward_errors_.Increment();
+  Log(LogLevel::kError, "a forward pass failed",
+      {{"error_id", std::string(error_id)},
+       {"error", std::string(status.message())}});
 }
 
 void PrometheusMetrics::OnSessionEnd(SessionEnd end) {

@@ -2,7 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What the daemon did, for Prometheus. No series carries an actor: their
-// number is the clients' choice.
+// number is the clients' choice. What no number can tell, a failed forward
+// pass, also goes to the log.
 //
 // Thread safety: thread-safe; the Observer's methods take no lock that a
 // scrape holds for long.

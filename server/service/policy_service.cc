@@ -87,8 +87,8 @@ class CallbackPolicyService final : public PolicyService,
 
   // Counts an error that the engine has not seen.
   absl::Status Refused(absl::Status status);
-  // What the client is told of an error: a failure of ours is in the log, and
-  // the client gets the id to find it by.
+  // What the client is told of an error: a failure of ours that the engine did
+  // not report goes to the log, and the client gets the id to find it by.
   absl::Status Reported(absl::Status status);
 
   MonotonicTime DeadlineOf(const grpc::CallbackServerContext& context) const {
@@ -319,13 +319,14 @@ absl::Status CallbackPolicyService::Refused(absl::Status status) {
 }
 
 absl::Status CallbackPolicyService::Reported(absl::Status status) {
-  if (status.code() != absl::StatusCode::kInternal) return status;
-  const std::string id = NewIncidentId();
+  const bool is_told = !ReasonOf(status).empty();
+  if (status.code() != absl::StatusCode::kInternal || is_told) return status;
+  const std::string id = NewErrorId();
   Log(LogLevel::kError, "a call failed",
-      {{"incident", id}, {"error", std::string(status.message())}});
+      {{"error_id", id}, {"error", std::string(status.message())}});
   return Error(absl::StatusCode::kInternal, reason::kInternal,
                absl::StrCat("internal error; the server's log has it as ", id),
-               {{"incident", id}});
+               {{"error_id", id}});
 }
 
 }  // namespace
