@@ -1,0 +1,45 @@
+// Copyright 2026 The stepd authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// Policies of random weights and steps of random values, for tests of
+// properties that must hold whatever the numbers are.
+
+#ifndef STEPD_TESTS_MODEL_SUPPORT_RANDOM_POLICY_H_
+#define STEPD_TESTS_MODEL_SUPPORT_RANDOM_POLICY_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "model/policy_description.h"
+#include "model/policy_spec.h"
+
+namespace stepd {
+
+struct RandomPolicyShape {
+  std::string name;
+  std::int64_t hidden_dim = 32;
+  int num_layers = 2;
+  int num_heads = 4;
+  int num_kv_heads = 2;
+  int head_dim = 8;
+  std::int64_t ffn_dim = 48;
+  bool has_qk_norm = false;
+  bool has_bias = false;
+  std::int64_t window_left = -1;
+  FieldLayout layout = FieldLayout::kSum;
+  int tokens_per_field = 1;
+  int num_compute_tokens = 0;
+};
+
+// Fields "action" (int64, 5 values), "obs" (float32 [3]) and "image" (float32
+// [4]); heads "q" [5] (the action head) and "value" [1].
+PolicyDescription MakeRandomPolicy(const RandomPolicyShape& shape, int seed);
+
+// Encoded steps for `fields`, all values in range.
+std::vector<std::string> MakeRandomSteps(const std::vector<FieldSpec>& fields,
+                                         int count, int seed);
+
+}  // namespace stepd
+
+#endif  // STEPD_TESTS_MODEL_SUPPORT_RANDOM_POLICY_H_
