@@ -1,0 +1,75 @@
+// Copyright 2026 The stepd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "model/policy_spec.h"
+
+#include <string>
+
+#include "gtest/gtest.h"
+
+namespace stepd {
+namespace {
+
+struct DTypeCase {
+  DType dtype;
+  std::int64_t bytes;
+  const char* name;
+};
+
+class DTypeTest : public testing::TestWithParam<DTypeCase> {};
+
+TEST_P(DTypeTest, HasNumpysNameAndSize) {
+  EXPECT_EQ(SizeOf(GetParam().dtype), GetParam().bytes);
+  EXPECT_EQ(Name(GetParam().dtype), GetParam().name);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, DTypeTest,
+    testing::Values(DTypeCase{DType::kBool, 1, "bool"},
+                    DTypeCase{DType::kUInt8, 1, "uint8"},
+                    DTypeCase{DType::kInt32, 4, "int32"},
+                    DTypeCase{DType::kInt64, 8, "int64"},
+                    DTypeCase{DType::kFloat16, 2, "float16"},
+                    DTypeCase{DType::kBFloat16, 2, "bfloat16"},
+                    DTypeCase{DType::kFloat32, 4, "float32"},
+                    DTypeCase{DType::kFloat64, 8, "float64"}),
+    [](const auto& info) { return std::string(info.param.name); });
+
+TEST(FieldSpec, CountsTheElementsOfOneStep) {
+  FieldSpec field;
+  EXPECT_EQ(field.num_elements(), 1);  // a scalar
+  field.shape = {3, 4};
+  EXPECT_EQ(field.num_elements(), 12);
+  EXPECT_FALSE(field.is_ragged());
+}
+
+TEST(FieldSpec, CountsTheElementsOfOneEntryWhenRagged) {
+  FieldSpec field;
+  field.shape = {-1, 4};
+
+  EXPECT_TRUE(field.is_ragged());
+  EXPECT_EQ(field.num_elements(), 4);
+}
+
+TEST(PolicySpec, FindsFieldsAndOutputsByName) {
+  PolicySpec spec;
+  spec.fields = {FieldSpec{"a", DType::kInt64, {}, {}, {}},
+                 FieldSpec{"b", DType::kInt64, {}, {}, {}}};
+  spec.outputs = {OutputSpec{"q", {2}}};
+
+  EXPECT_EQ(spec.FindField("b"), 1);
+  EXPECT_EQ(spec.FindField("q"), -1);
+  EXPECT_EQ(spec.FindOutput("q"), 0);
+  EXPECT_EQ(spec.FindOutput("a"), -1);
+}
+
+TEST(PolicySpec, CountsTheBytesOfABlock) {
+  PolicySpec spec;
+  spec.tokens_per_block = 16;
+  spec.kv_bytes_per_token = 1024;
+
+  EXPECT_EQ(spec.kv_bytes_per_block(), 16384);
+}
+
+}  // namespace
+}  // namespace stepd
