@@ -83,7 +83,7 @@ class Show:
         self._console = console
         self._title = title
         self._num_episodes = num_episodes
-        self._begin = time.monotonic()
+        self._begin = time.monotonic()  # of the first step
         self._next_line = self._begin + self.LINE_EVERY
         self._bar = Progress(
             TextColumn("{task.description}"),
@@ -109,9 +109,12 @@ class Show:
         steps, episodes = sum(progress.steps), sum(progress.episodes)
         score = sum(progress.score)
         now = time.monotonic()
+        if steps == 0:
+            self._begin = now
+            return
         text = (
             f"{episodes}/{self._num_episodes} episodes, {steps} steps, "
-            f"{steps / (now - self._begin):.0f} steps/s"
+            f"{steps / max(now - self._begin, 0.1):.0f} steps/s"
         )
         if episodes:
             text += f", mean return {score / episodes:.1f}"

@@ -77,11 +77,11 @@ def case(request: pytest.FixtureRequest) -> Case:
 
 @pytest.fixture(scope="module")
 def client(
-    case: Case, start_daemon: Callable[[Path], Daemon]
+    case: Case, start_daemon: Callable[..., Daemon]
 ) -> Iterator[stepd.Client | None]:
     """A client of a daemon that serves the case; None if it may refuse, and did."""
     try:
-        daemon = start_daemon(case.folder / "checkpoint")
+        daemon = start_daemon(case.folder / "checkpoint", "--model.device", "cpu")
     except DaemonFailed as refusal:
         if not case.optional:
             raise
@@ -120,17 +120,13 @@ def check_step(
     assert action == actor.expected["greedy_action"][index], where
 
 
-def test_steps_as_recorded(case: Case, client: stepd.Client | None) -> None:
-    if client is None:
-        return
-
+def play_as_recorded(case: Case, client: stepd.Client) -> None:
     def play(actor: Actor) -> None:
         session = client.session(actor.name)
         first = 0
         for size in actor.calls:
-            steps = actor.steps[first : first + size]
             answer = session.steps(
-                stack(steps),
+                stack(actor.steps[first : first + size]),
                 answer="all",
                 outputs=list(actor.outputs),
                 num_actions=case.num_actions,
@@ -145,6 +141,26 @@ def test_steps_as_recorded(case: Case, client: stepd.Client | None) -> None:
         assert first == len(actor.steps)
 
     for_all_actors(case, play)
+
+
+def test_steps_as_recorded(case: Case, client: stepd.Client | None) -> None:
+    if client is not None:
+        play_as_recorded(case, client)
+
+
+@pytest.mark.skipif(
+    not list(Path("/dev").glob("nvidia[0-9]*")), reason="no GPU on this machine"
+)
+def test_steps_as_recorded_on_cuda(
+    case: Case, start_daemon: Callable[..., Daemon]
+) -> None:
+    if case.optional:
+        return
+    daemon = start_daemon(case.folder / "checkpoint", "--model.device", "cuda")
+    with stepd.connect(daemon.target, timeout=60) as client:
+        assert client.describe().device.startswith("cuda")
+        play_as_recorded(case, client)
+    assert daemon.stop() == 0
 
 
 @pytest.mark.parametrize(
