@@ -458,11 +458,14 @@ void Executor::FailBatch(const absl::Status& status, MonotonicTime now) {
   const std::string id =
       absl::StrCat("e", options_.index, "-", ++num_failed_batches_);
   observer_->OnForwardError(id, status);
-  const absl::Status error =
-      Error(absl::StatusCode::kInternal, reason::kInternal,
-            absl::StrCat("the computation failed (error ", id, ")"),
-            {{"error_id", id}});
-  for (Work* work : batch_works_) Fail(work, error, now);
+  for (Work* work : batch_works_) {
+    // Each its own: copies of a status share memory, and threads free them.
+    Fail(work,
+         Error(absl::StatusCode::kInternal, reason::kInternal,
+               absl::StrCat("the computation failed (error ", id, ")"),
+               {{"error_id", id}}),
+         now);
+  }
 }
 
 void Executor::AdvanceBatch(MonotonicTime now) {
