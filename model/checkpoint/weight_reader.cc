@@ -40,7 +40,10 @@ LinearWeights WeightReader::Linear(absl::string_view name, std::int64_t out,
 
 NormConfig WeightReader::Norm(absl::string_view name, std::int64_t dim,
                               double eps) {
-  return {Take(absl::StrCat(name, ".weight"), {dim}), static_cast<float>(eps)};
+  NormConfig norm;
+  norm.weight = Take(absl::StrCat(name, ".weight"), {dim});
+  norm.eps = static_cast<float>(eps);
+  return norm;
 }
 
 }  // namespace stepd::checkpoint

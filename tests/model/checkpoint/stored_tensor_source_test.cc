@@ -156,6 +156,17 @@ TEST_F(StoredTensorSourceTest, NamesWhatNobodyTook) {
             "f.bin: 1 tensor that the config has no place for: 'left'");
 }
 
+TEST_F(StoredTensorSourceTest, CountsTheElementsItGave) {
+  auto source =
+      *StoredTensorSource::Create("f.bin", {Make("w", {2, 3}), Make("v", {6})});
+  EXPECT_EQ(source->num_elements_taken(), 0);
+
+  ASSERT_TRUE(source->Take("w", {2, 3}).ok());
+  ASSERT_FALSE(source->Take("w", {2, 3}).ok());
+
+  EXPECT_EQ(source->num_elements_taken(), 6);
+}
+
 TEST_F(StoredTensorSourceTest, NamesAFewOfMany) {
   std::vector<StoredTensor> tensors;
   for (const char* name : {"a", "b", "c", "d", "e", "f", "g"}) {
