@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import os
 import pathlib
 import re
 import subprocess
@@ -13,19 +12,10 @@ import pytest
 
 
 @pytest.fixture(scope="session")
-def stepd() -> pathlib.Path:
-    """Returns the daemon's binary (tools/test builds it and says where it is)."""
-    path = os.environ.get("STEPD_BINARY")
-    if not path:
-        pytest.skip("STEPD_BINARY is not set; tools/test sets it")
-    return pathlib.Path(path)
-
-
-@pytest.fixture(scope="session")
-def flags(stepd: pathlib.Path) -> frozenset[str]:
+def flags(stepd_binary: pathlib.Path) -> frozenset[str]:
     """Returns every flag that `stepd serve --help` lists, with its dashes."""
     done = subprocess.run(
-        [stepd, "serve", "--help"], capture_output=True, text=True, check=True
+        [stepd_binary, "serve", "--help"], capture_output=True, text=True, check=True
     )
     found = frozenset(re.findall(r"--[a-z][a-z0-9_.-]*", done.stdout))
     assert "--server.address" in found, done.stdout

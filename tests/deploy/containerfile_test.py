@@ -132,10 +132,10 @@ def test_the_build_gets_what_it_reads_and_no_secrets() -> None:
 
 
 @pytest.fixture(scope="module")
-def runtime(stepd: pathlib.Path) -> list[tuple[str, str]]:
+def runtime(stepd_binary: pathlib.Path) -> list[tuple[str, str]]:
     """Returns what the image gets: ("copy", path) and ("package", name)."""
     done = subprocess.run(
-        [DEPLOY / "collect_runtime", "--list", stepd],
+        [DEPLOY / "collect_runtime", "--list", stepd_binary],
         stdout=subprocess.PIPE,
         text=True,
         check=True,

@@ -268,7 +268,7 @@ def test_the_binary_knows_every_key(
 
 
 def test_the_binary_accepts_the_configuration(
-    manifests: list[Manifest], stepd: pathlib.Path, tmp_path: pathlib.Path
+    manifests: list[Manifest], stepd_binary: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
     # A model that is not there: the configuration was read without complaint.
     config = tmp_path / "stepd.yaml"
@@ -277,7 +277,7 @@ def test_the_binary_accepts_the_configuration(
     command, config_flag, _, *others = container_of(manifests)["args"]
 
     refused = subprocess.run(
-        [stepd, command, config_flag, config, *others, "--model.path", no_model],
+        [stepd_binary, command, config_flag, config, *others, "--model.path", no_model],
         capture_output=True,
         text=True,
         check=False,
@@ -288,10 +288,10 @@ def test_the_binary_accepts_the_configuration(
 
 
 def test_the_binary_is_the_version_of_the_image(
-    manifests: list[Manifest], stepd: pathlib.Path
+    manifests: list[Manifest], stepd_binary: pathlib.Path
 ) -> None:
     told = subprocess.run(
-        [stepd, "--version"], capture_output=True, text=True, check=True
+        [stepd_binary, "--version"], capture_output=True, text=True, check=True
     )
 
     _, _, tag = container_of(manifests)["image"].partition(":")
