@@ -1,0 +1,208 @@
+// Copyright 2026 The stepd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "server/service/step_stream.h"
+
+#include <gmock/gmock.h>
+#include <grpcpp/grpcpp.h>
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+#include <thread>
+#include <utility>
+
+#include "server/common/error.h"
+#include "server/service/status_codec.h"
+#include "tests/server/service/served_engine.h"
+
+namespace stepd {
+namespace {
+
+using ::testing::ElementsAre;
+
+v1::StepStreamRequest StreamStep(std::uint64_t id, const std::string& actor) {
+  v1::StepStreamRequest request;
+  request.set_request_id(id);
+  *request.mutable_step() = FakeRequest(actor, static_cast<std::int64_t>(id));
+  return request;
+}
+
+class StepStreamTest : public ::testing::Test {
+ protected:
+  void Open(const PolicyServiceOptions& options = {}) {
+    served_ = std::make_unique<ServedEngine>(options);
+    stream_ = served_->stub().StepStream(&context_);
+  }
+  FakeEngine& engine() { return served_->engine(); }
+  v1::StepStreamResponse Read() {
+    v1::StepStreamResponse response;
+    EXPECT_TRUE(stream_->Read(&response));
+    return response;
+  }
+  absl::Status Finish() { return FromGrpcStatus(stream_->Finish()); }
+
+  std::unique_ptr<ServedEngine> served_;
+  grpc::ClientContext context_;
+  std::unique_ptr<
+      grpc::ClientReaderWriter<v1::StepStreamRequest, v1::StepStreamResponse>>
+      stream_;
+};
+
+TEST_F(StepStreamTest, AnswersInTheOrderInWhichAnswersAreReady) {
+  Open();
+  stream_->Write(StreamStep(5, "a"));
+  stream_->Write(StreamStep(6, "b"));
+  StepTask first = engine().TakeStep();
+  StepTask second = engine().TakeStep();
+
+  second.done(FakeReply(2, 1));
+  const v1::StepStreamResponse early = Read();
+  first.done(FakeReply(1, 1));
+  const v1::StepStreamResponse late = Read();
+  stream_->WritesDone();
+
+  EXPECT_TRUE(Finish().ok());
+  EXPECT_EQ(first.actor_id, "a");
+  EXPECT_EQ(early.request_id(), 6U);
+  EXPECT_THAT(early.step().actions(), ElementsAre(2));
+  EXPECT_EQ(late.request_id(), 5U);
+  EXPECT_THAT(late.step().actions(), ElementsAre(1));
+}
+
+TEST_F(StepStreamTest, GoesOnAfterAnError) {
+  Open();
+  stream_->Write(StreamStep(1, ""));
+  const v1::StepStreamResponse refused = Read();
+  stream_->Write(v1::StepStreamRequest());
+  const v1::StepStreamResponse empty = Read();
+  stream_->Write(StreamStep(2, "a"));
+  engine().TakeStep().done(FakeReply(4, 1));
+  const v1::StepStreamResponse answered = Read();
+  stream_->WritesDone();
+
+  EXPECT_TRUE(Finish().ok());
+  EXPECT_EQ(refused.request_id(), 1U);
+  EXPECT_EQ(ReasonOf(DecodeStatus(refused.error())), reason::kActorId);
+  EXPECT_EQ(ReasonOf(DecodeStatus(empty.error())), reason::kFieldMissing);
+  EXPECT_THAT(answered.step().actions(), ElementsAre(4));
+}
+
+TEST_F(StepStreamTest, CarriesBatchesAndResets) {
+  Open();
+  v1::StepStreamRequest batch;
+  batch.set_request_id(1);
+  batch.mutable_step_batch()->add_actor_ids("a");
+  *batch.mutable_step_batch()->add_inputs() = Int64s("x", {1}, {3});
+  stream_->Write(batch);
+  engine().TakeStep().done(FakeReply(3, 1));
+  const v1::StepStreamResponse stepped = Read();
+  v1::StepStreamRequest reset;
+  reset.set_request_id(2);
+  reset.mutable_reset()->set_actor_id("a");
+  stream_->Write(reset);
+  engine().TakeReset().done(absl::OkStatus());
+  const v1::StepStreamResponse was_reset = Read();
+  stream_->WritesDone();
+
+  EXPECT_TRUE(Finish().ok());
+  EXPECT_THAT(stepped.step_batch().actions(), ElementsAre(3));
+  EXPECT_TRUE(was_reset.has_reset());
+}
+
+TEST_F(StepStreamTest, AnswersWhatIsInFlightAfterTheLastWrite) {
+  Open();
+  stream_->Write(StreamStep(1, "a"));
+  stream_->WritesDone();
+
+  engine().TakeStep().done(FakeReply(1, 1));
+
+  EXPECT_EQ(Read().request_id(), 1U);
+  EXPECT_TRUE(Finish().ok());
+}
+
+TEST_F(StepStreamTest, ReadsNoMoreThanItsBound) {
+  constexpr int kRequests = 64;
+  PolicyServiceOptions options;
+  options.max_in_flight_per_stream = 3;
+  Open(options);
+
+  std::thread writer([this] {
+    for (int i = 0; i < kRequests; ++i) {
+      stream_->Write(StreamStep(static_cast<std::uint64_t>(i), "a"));
+    }
+    stream_->WritesDone();
+  });
+  for (int i = 0; i < kRequests; ++i) {
+    engine().TakeStep().done(FakeReply(i, 1));
+    EXPECT_EQ(Read().request_id(), static_cast<std::uint64_t>(i));
+  }
+  writer.join();
+
+  EXPECT_TRUE(Finish().ok());
+  EXPECT_LE(engine().max_queued(), 3U);
+}
+
+TEST_F(StepStreamTest, WritesManyAnswersThatBecomeReadyTogether) {
+  constexpr int kRequests = 100;
+  Open();
+  for (int i = 0; i < kRequests; ++i) {
+    stream_->Write(StreamStep(static_cast<std::uint64_t>(i), "a"));
+  }
+  for (int i = 0; i < kRequests; ++i) {
+    engine().TakeStep().done(FakeReply(i, 1));
+  }
+
+  for (int i = 0; i < kRequests; ++i) {
+    EXPECT_THAT(Read().step().actions(), ElementsAre(i));
+  }
+  stream_->WritesDone();
+  EXPECT_TRUE(Finish().ok());
+}
+
+TEST_F(StepStreamTest, TellsTheEngineWhenItIsCancelled) {
+  Open();
+  stream_->Write(StreamStep(1, "a"));
+  stream_->Write(StreamStep(2, "b"));
+  StepTask first = engine().TakeStep();
+  StepTask second = engine().TakeStep();
+
+  context_.TryCancel();
+  while (!first.is_cancelled->load()) std::this_thread::yield();
+  EXPECT_TRUE(second.is_cancelled->load());
+  first.done(absl::CancelledError("dropped"));
+  second.done(FakeReply(1, 1));  // its batch had formed already
+
+  EXPECT_EQ(Finish().code(), absl::StatusCode::kCancelled);
+}
+
+TEST_F(StepStreamTest, DrainsAfterWhatIsInFlight) {
+  Open();
+  stream_->Write(StreamStep(1, "a"));
+  StepTask task = engine().TakeStep();
+
+  served_->service().Drain();
+  task.done(FakeReply(1, 1));
+
+  EXPECT_EQ(Read().request_id(), 1U);
+  v1::StepStreamResponse nothing;
+  EXPECT_FALSE(stream_->Read(&nothing));
+  const absl::Status status = Finish();
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(ReasonOf(status), reason::kDraining);
+  EXPECT_TRUE(RetryAfterOf(status).has_value());
+}
+
+TEST_F(StepStreamTest, EndsAtOnceWhenItDrainsIdle) {
+  Open();
+  stream_->Write(StreamStep(1, "a"));
+  engine().TakeStep().done(FakeReply(1, 1));
+  Read();
+
+  served_->service().Drain();
+
+  EXPECT_EQ(ReasonOf(Finish()), reason::kDraining);
+}
+
+}  // namespace
+}  // namespace stepd
