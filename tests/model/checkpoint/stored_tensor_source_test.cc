@@ -3,6 +3,7 @@
 
 #include "model/checkpoint/stored_tensor_source.h"
 
+#include <cstdint>
 #include <cstring>
 #include <memory>
 #include <string>
@@ -74,6 +75,9 @@ TEST_F(StoredTensorSourceTest, CopiesUnalignedTensors) {
   const auto tensor = source->Take("w", {6});
 
   ASSERT_TRUE(tensor.ok()) << tensor.status();
+  const auto address =
+      reinterpret_cast<std::uintptr_t>(tensor->const_data_ptr());
+  EXPECT_EQ(address % alignof(float), 0);
   EXPECT_TRUE(
       at::equal(*tensor, at::tensor({1., 2., 3., 4., 5., 6.}, at::kFloat)));
 }
