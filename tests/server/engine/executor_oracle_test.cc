@@ -10,6 +10,7 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <ostream>
 #include <random>
 #include <string>
 #include <utility>
@@ -39,6 +40,9 @@ struct OracleCase {
   std::int64_t max_sessions = 1000;
   int num_actors = 12;
 };
+std::ostream& operator<<(std::ostream& os, const OracleCase& test_case) {
+  return os << test_case.name;
+}
 
 // What was asked, and with what the answer may be refused.
 struct Asked {
@@ -189,8 +193,6 @@ class World {
       tokens += CountFakeTokens(case_.policy, EncodeFakeStep(x));
       has_nan |= x == kNanStep;
     }
-    const std::int64_t blocks = (tokens + case_.policy.tokens_per_block - 1) /
-                                case_.policy.tokens_per_block;
     if (why == reason::kCancelled) {
       EXPECT_TRUE(asked.is_cancelled != nullptr && asked.is_cancelled->load());
     } else if (why == reason::kDeadline) {
@@ -202,13 +204,18 @@ class World {
                     static_cast<std::int64_t>(asked.xs.size()),
                 case_.executor.max_steps);
     } else if (why == reason::kCacheFull) {
-      EXPECT_GT(blocks, case_.executor.num_blocks);
+      EXPECT_GT(BlocksFor(tokens), case_.executor.num_blocks);
     } else if (why == reason::kSessionsFull) {
       EXPECT_EQ(actor.replayed.num_steps(), 0);
       EXPECT_GT(case_.num_actors, case_.max_sessions);
     } else {
       EXPECT_EQ(why, reason::kInternal);
     }
+  }
+
+  std::int64_t BlocksFor(std::int64_t tokens) const {
+    return (tokens + case_.policy.tokens_per_block - 1) /
+           case_.policy.tokens_per_block;
   }
 
   void ForgetExpired() {
@@ -232,6 +239,10 @@ class World {
       EXPECT_EQ(session->num_tokens, actor.replayed.num_tokens());
       EXPECT_LE(session->num_cached_tokens, session->num_tokens);
       for (std::int32_t block : session->blocks) ++owners[block];
+      if (actor.asked.empty()) {  // idle: nothing is held for a task
+        EXPECT_EQ(static_cast<std::int64_t>(session->blocks.size()),
+                  BlocksFor(session->num_cached_tokens));
+      }
     }
     for (const auto& [block, count] : owners) {
       EXPECT_EQ(count, 1) << "block " << block;
