@@ -118,7 +118,7 @@ def main(arguments: list[str]) -> int:
         for code, output in pool.map(_tidy, sorted(sources)):
             failures += code != 0
             if output and output not in shown:
-                print(output)
+                print(output, flush=True)
                 shown.add(output)
     for file in uncovered:
         print(f"not checked, no build target compiles it: {file}")
