@@ -226,8 +226,9 @@ void Executor::TakeFrom(const ReadyQueue::List& list, std::int64_t max_tokens,
 // longest can run.
 void Executor::TakeOverdue(MonotonicTime now) {
   Work* work = overdue_;
-  const absl::Status limits = CheckLimits(*work);
-  if (limits.ok()) EvictWaiting(work);
+  if (CheckWanted(work->step(), now).ok() && CheckLimits(*work).ok()) {
+    EvictWaiting(work);
+  }
   TryTake(work, options_.batching.max_batch_tokens, now);
 }
 

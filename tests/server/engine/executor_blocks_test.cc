@@ -142,10 +142,11 @@ TEST_F(BlocksTest, SessionsThatWaitForEachOthersBlocksTakeTurns) {
 }
 
 TEST_F(BlocksTest, ABigSessionIsNotStarvedBySmallOnesThatNeverRest) {
+  policy_options_.tokens_per_block = 64;  // so that the small ones stay small
   options_.num_blocks = 6;
   Start();
   for (int a = 0; a < 4; ++a) Grow(absl::StrCat("small-", a), 1);
-  const Answer* big = Step("big", std::vector<std::int64_t>(20, 1));
+  const Answer* big = Step("big", std::vector<std::int64_t>(5 * 64, 1));
 
   int num_batches = 0;
   for (; !big->is_done(); ++num_batches) {
