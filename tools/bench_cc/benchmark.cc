@@ -1,0 +1,395 @@
+// Copyright 2026 The stepd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "tools/bench_cc/benchmark.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <cstdio>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <optional>
+#include <system_error>
+#include <thread>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "model/loader.h"
+#include "tools/bench_cc/daemon.h"
+#include "tools/bench_cc/machine.h"
+#include "tools/bench_cc/random_checkpoint.h"
+#include "tools/bench_cc/raw_forward.h"
+#include "tools/bench_cc/server_counters.h"
+#include "tools/bench_cc/statistics.h"
+
+namespace stepd::bench {
+namespace {
+
+constexpr std::uint64_t kWeightsSeed = 3;
+constexpr char kFiredPrefix[] = "stepd_batches_fired_total{reason=\"";
+
+LoadClock::duration ToDuration(double seconds) {
+  return std::chrono::duration_cast<LoadClock::duration>(
+      std::chrono::duration<double>(seconds));
+}
+
+// A folder that goes with the object.
+class TemporaryFolder {
+ public:
+  static absl::StatusOr<TemporaryFolder> Create() {
+    std::string path =
+        (std::filesystem::temp_directory_path() / "stepd-bench-XXXXXX")
+            .string();
+    if (mkdtemp(&path[0]) == nullptr) {
+      return absl::UnavailableError(absl::StrCat("cannot make ", path));
+    }
+    return TemporaryFolder(std::move(path));
+  }
+  TemporaryFolder(TemporaryFolder&& other) noexcept
+      : path_(std::exchange(other.path_, "")) {}
+  TemporaryFolder& operator=(TemporaryFolder&&) = delete;
+  ~TemporaryFolder() {
+    std::error_code ignored;
+    if (!path_.empty()) std::filesystem::remove_all(path_, ignored);
+  }
+  const std::string& path() const { return path_; }
+
+ private:
+  explicit TemporaryFolder(std::string path) : path_(std::move(path)) {}
+  std::string path_;
+};
+
+// One model: where it is served, and the same weights in this process.
+struct Model {
+  std::string name;
+  std::optional<TemporaryFolder> folder;
+  std::optional<Daemon> daemon;
+  std::string target;
+  std::string metrics_address;
+  std::unique_ptr<Policy> policy;                  // nullptr: no raw forward
+  std::map<int, std::unique_ptr<RawForward>> raw;  // by number of actors
+};
+
+class Benchmark {
+ public:
+  explicit Benchmark(const BenchmarkOptions& options) : options_(options) {}
+
+  absl::StatusOr<Json> Run();
+
+ private:
+  absl::Status SetUp();
+  absl::Status AddModel(const std::string& shape);
+  absl::Status StartDaemon(const std::string& checkpoint, Model* model);
+  absl::Status AddRaw(const std::string& checkpoint, Model* model);
+  int NumExecutors() const;
+
+  absl::Status RunRound(int round);
+  absl::StatusOr<Json> RunRaw(Model* model, int actors);
+  absl::StatusOr<Json> RunServed(const Model& model, Mode mode, int actors);
+  absl::StatusOr<ClosedLoopResult> Measure(const Model& model, ClosedLoop* loop,
+                                           Json* figures) const;
+  void AddRound(const Model& model, Mode mode, int actors, Json figures);
+  Json OptionsJson() const;
+
+  const BenchmarkOptions& options_;
+  std::vector<Model> models_;
+  std::string server_version_;
+  Json cases_ = Json::array();
+};
+
+// ---- Setting up -------------------------------------------------------------
+
+int Benchmark::NumExecutors() const {
+  if (options_.executors > 0) return options_.executors;
+  return static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
+}
+
+absl::Status Benchmark::SetUp() {
+  if (!options_.target.empty() || !options_.model.empty()) {
+    return AddModel("");
+  }
+  for (const std::string& shape : options_.shapes) {
+    const absl::Status status = AddModel(shape);
+    if (!status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+// An empty shape: the checkpoint of the options, or whatever the target serves.
+absl::Status Benchmark::AddModel(const std::string& shape) {
+  Model model;
+  auto folder = TemporaryFolder::Create();
+  if (!folder.ok()) return folder.status();
+  model.folder.emplace(*std::move(folder));
+  std::string checkpoint = options_.model;
+  model.name = shape.empty() ? "model" : shape;
+  if (!shape.empty()) {
+    const auto found = FindPolicyShape(shape);
+    if (!found.ok()) return found.status();
+    checkpoint = model.folder->path();
+    const absl::Status status =
+        WriteRandomCheckpoint(*found, kWeightsSeed, checkpoint);
+    if (!status.ok()) return status;
+  }
+  model.target = options_.target;
+  model.metrics_address = options_.metrics_address;
+  absl::Status status;
+  if (model.target.empty()) status = StartDaemon(checkpoint, &model);
+  if (status.ok() && !checkpoint.empty()) status = AddRaw(checkpoint, &model);
+  if (status.ok()) models_.push_back(std::move(model));
+  return status;
+}
+
+absl::Status Benchmark::StartDaemon(const std::string& checkpoint,
+                                    Model* model) {
+  std::vector<std::string> flags = {
+      absl::StrCat("--executors.count=", NumExecutors()),
+      absl::StrCat("--model.kernels=", options_.kernels)};
+  flags.insert(flags.end(), options_.stepd_flags.begin(),
+               options_.stepd_flags.end());
+  auto daemon =
+      Daemon::Start(options_.stepd, checkpoint, model->folder->path(), flags);
+  if (!daemon.ok()) return daemon.status();
+  model->daemon.emplace(*std::move(daemon));
+  model->target = model->daemon->address();
+  model->metrics_address = model->daemon->metrics_address();
+  return absl::OkStatus();
+}
+
+absl::Status Benchmark::AddRaw(const std::string& checkpoint, Model* model) {
+  auto policy = LoadPolicy(checkpoint, {"cpu", options_.kernels});
+  if (!policy.ok()) return policy.status();
+  model->policy = *std::move(policy);
+  for (const int actors : options_.actors) {
+    RawForwardOptions options;
+    options.num_actors = actors;
+    options.num_threads = NumExecutors();
+    options.episode_steps = options_.episode_steps;
+    auto raw = RawForward::Create(model->policy.get(), options);
+    if (!raw.ok()) return raw.status();
+    model->raw[actors] = *std::move(raw);
+  }
+  return absl::OkStatus();
+}
+
+// ---- Measuring --------------------------------------------------------------
+
+absl::StatusOr<Json> Benchmark::Run() {
+  absl::Status status = SetUp();
+  const Json load_before = LoadAverage();
+  for (int round = 1; round <= options_.rounds && status.ok(); ++round) {
+    status = RunRound(round);
+  }
+  if (!status.ok()) return status;
+  for (Json& figures : cases_) {
+    figures["median"] = Medians(figures["rounds"]);
+  }
+  Json result;
+  result["date"] = UtcDate();
+  result["commit"] = options_.commit;
+  result["machine"] = DescribeMachine();
+  result["machine"]["load_average_before"] = load_before;
+  result["machine"]["load_average_after"] = LoadAverage();
+  result["versions"] = LibraryVersions();
+  result["versions"]["stepd"] = server_version_;
+  result["options"] = OptionsJson();
+  result["cases"] = std::move(cases_);
+  return result;
+}
+
+absl::Status Benchmark::RunRound(int round) {
+  for (Model& model : models_) {
+    for (const int actors : options_.actors) {
+      const auto raw = RunRaw(&model, actors);
+      if (!raw.ok()) return raw.status();
+      for (const Mode mode : options_.modes) {
+        auto figures = RunServed(model, mode, actors);
+        if (!figures.ok()) return figures.status();
+        figures->update(*raw);
+        AddRound(model, mode, actors, *std::move(figures));
+      }
+    }
+  }
+  std::fprintf(stderr, "round %d of %d done\n", round, options_.rounds);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Json> Benchmark::RunRaw(Model* model, int actors) {
+  Json figures = Json::object();
+  if (model->policy == nullptr) return figures;
+  const auto raw = model->raw[actors]->Run(absl::Seconds(options_.raw_seconds));
+  if (!raw.ok()) return raw.status();
+  figures["raw_steps_per_second"] = raw->steps_per_second;
+  figures["raw_batch"] = raw->batch;
+  figures["raw_forward_ms"] = raw->forward_seconds * 1e3;
+  figures["raw_cpu_us_per_step"] = raw->cpu_seconds_per_step * 1e6;
+  return figures;
+}
+
+absl::StatusOr<Json> Benchmark::RunServed(const Model& model, Mode mode,
+                                          int actors) {
+  ClosedLoopOptions options;
+  options.target = model.target;
+  options.mode = mode;
+  options.num_actors = actors;
+  options.num_threads = options_.threads;
+  options.num_connections = options_.connections;
+  options.rows_per_batch = options_.rows_per_batch;
+  options.episode_steps = options_.episode_steps;
+  auto loop = ClosedLoop::Create(options);
+  if (!loop.ok()) return loop.status();
+  server_version_ = (*loop)->server_version();
+  Json figures;
+  const auto result = Measure(model, loop->get(), &figures);
+  if (!result.ok()) return result.status();
+  figures["steps_per_second"] = result->steps_per_second;
+  for (const auto& [name, share] :
+       {std::pair("p50_ms", 0.5), std::pair("p90_ms", 0.9),
+        std::pair("p99_ms", 0.99), std::pair("p99.9_ms", 0.999)}) {
+    figures[name] = Percentile(result->latencies, share) * 1e3;
+  }
+  return figures;
+}
+
+// What the server has counted, per step, batch or second of the window.
+void AddServerFigures(const Samples& growth, Json* figures) {
+  const double batches = Get(growth, "stepd_batches_total");
+  const double steps = Get(growth, "stepd_queue_wait_seconds_count");
+  if (batches == 0.0 || steps == 0.0) return;
+  (*figures)["batch"] = Get(growth, "stepd_batch_sessions_sum") / batches;
+  (*figures)["queue_wait_ms"] =
+      Get(growth, "stepd_queue_wait_seconds_sum") / steps * 1e3;
+  (*figures)["forward_ms"] =
+      Get(growth, "stepd_forward_seconds_sum") / batches * 1e3;
+  for (const auto& [name, value] : growth) {
+    if (!absl::StartsWith(name, kFiredPrefix) || value == 0.0) continue;
+    std::string reason = name.substr(sizeof(kFiredPrefix) - 1);
+    reason.resize(reason.find('"'));
+    (*figures)[absl::StrCat("fired_", reason)] = value / batches;
+  }
+}
+
+void AddCpuFigures(const CpuTime& before, const CpuTime& after, double seconds,
+                   Json* figures) {
+  (*figures)["server_cpus"] = (after.process - before.process) / seconds;
+  (*figures)["executor_cpus"] = (after.executors - before.executors) / seconds;
+  (*figures)["machine_cpus"] = (after.machine - before.machine) / seconds;
+}
+
+// Runs the loop on a thread of its own while this one reads the server's
+// counters when the window begins and ends.
+absl::StatusOr<ClosedLoopResult> Benchmark::Measure(const Model& model,
+                                                    ClosedLoop* loop,
+                                                    Json* figures) const {
+  Window window;
+  window.begin = LoadClock::now() + ToDuration(options_.warm_up);
+  window.end = window.begin + ToDuration(options_.seconds);
+  absl::StatusOr<ClosedLoopResult> result =
+      absl::InternalError("the loop has not run");
+  std::thread thread([&] { result = loop->Run(window); });
+  Samples samples[2];
+  CpuTime times[2];
+  absl::Status status;
+  for (int i = 0; i < 2; ++i) {
+    std::this_thread::sleep_until(i == 0 ? window.begin : window.end);
+    if (model.daemon) {
+      const auto time = ReadCpuTime(model.daemon->pid());
+      if (time.ok()) times[i] = *time;
+      status.Update(time.status());
+    }
+    if (!model.metrics_address.empty()) {
+      auto page = ReadMetrics(model.metrics_address);
+      if (page.ok()) samples[i] = *std::move(page);
+      status.Update(page.status());
+    }
+  }
+  thread.join();
+  if (!result.ok()) return result;
+  if (!status.ok()) return status;
+  const Samples growth = Growth(samples[0], samples[1]);
+  AddServerFigures(growth, figures);
+  if (model.daemon) {
+    AddCpuFigures(times[0], times[1], options_.seconds, figures);
+    (*figures)["forward_share"] =
+        Get(growth, "stepd_forward_seconds_sum") /
+        std::max(times[1].process - times[0].process, 1e-9);
+  }
+  return result;
+}
+
+// ---- The result -------------------------------------------------------------
+
+void Benchmark::AddRound(const Model& model, Mode mode, int actors,
+                         Json figures) {
+  if (figures.contains("raw_steps_per_second")) {
+    const double steps = figures["steps_per_second"];
+    figures["served_over_raw"] =
+        steps / figures["raw_steps_per_second"].get<double>();
+    if (figures.contains("server_cpus")) {
+      figures["raw_cpu_share"] =
+          steps * figures["raw_cpu_us_per_step"].get<double>() * 1e-6 /
+          std::max(figures["server_cpus"].get<double>(), 1e-9);
+    }
+  }
+  Json* found = nullptr;
+  for (Json& one : cases_) {
+    if (one["model"] == model.name && one["actors"] == actors &&
+        one["mode"] == std::string(Name(mode))) {
+      found = &one;
+    }
+  }
+  if (found == nullptr) {
+    cases_.push_back({{"model", model.name},
+                      {"mode", std::string(Name(mode))},
+                      {"actors", actors},
+                      {"median", Json::object()},
+                      {"rounds", Json::array()}});
+    found = &cases_.back();
+  }
+  (*found)["rounds"].push_back(std::move(figures));
+}
+
+Json Benchmark::OptionsJson() const {
+  return {{"rounds", options_.rounds},
+          {"seconds", options_.seconds},
+          {"warm_up", options_.warm_up},
+          {"raw_seconds", options_.raw_seconds},
+          {"episode_steps", options_.episode_steps},
+          {"threads", options_.threads},
+          {"connections", options_.connections},
+          {"rows_per_batch", options_.rows_per_batch},
+          {"executors", NumExecutors()},
+          {"kernels", options_.kernels},
+          {"stepd_flags", options_.stepd_flags}};
+}
+
+absl::Status CheckOptions(const BenchmarkOptions& options) {
+  const auto check = [](bool is_good, absl::string_view what) {
+    return is_good ? absl::OkStatus() : absl::InvalidArgumentError(what);
+  };
+  absl::Status status =
+      check(options.target.empty() != options.stepd.empty(),
+            "want --target (a running server) or --stepd (a binary), not both");
+  status.Update(check(options.seconds > 0.0, "seconds: want more than 0"));
+  status.Update(
+      check(options.raw_seconds > 0.0, "raw-seconds: want more than 0"));
+  for (const int actors : options.actors) {
+    status.Update(check(actors > 0, "actors: want 1 or more"));
+  }
+  return status;
+}
+
+}  // namespace
+
+absl::StatusOr<Json> RunBenchmark(const BenchmarkOptions& options) {
+  const absl::Status status = CheckOptions(options);
+  if (!status.ok()) return status;
+  return Benchmark(options).Run();
+}
+
+}  // namespace stepd::bench
