@@ -52,6 +52,8 @@ class TransformerPolicy : public Policy {
   StepEmbedder embedder_;
   Decoder decoder_;
   std::vector<OutputHead> heads_;  // heads_[i] fills spec_.outputs[i]
+  std::vector<int> read_layers_;   // that heads read, ascending
+  std::vector<int> head_reads_;    // by head: index into them; -1: the output
   int action_head_ = 0;
   ScoreRule score_rule_;
   int scores_output_ = 0;
@@ -72,7 +74,9 @@ class TransformerRunner : public PolicyRunner {
  private:
   void ForwardOrThrow(const StepBatch& batch, StepResult* result);
   void LayOut(const StepBatch& batch);
-  void ReadRows(const float* x, OutputMask wanted, StepResult* result);
+  void LayOutSlice(const SessionSlice& slice, std::size_t first_step);
+  void ReadRows(const float* x, const float* read, OutputMask wanted,
+                StepResult* result);
   void FillScores(OutputMask wanted, StepResult* result) const;
 
   const TransformerPolicy& policy_;
@@ -81,6 +85,7 @@ class TransformerRunner : public PolicyRunner {
   // Of the batch at hand; members so that their memory is kept.
   BatchLayout layout_;
   std::vector<absl::string_view> steps_;
+  EmbedPlan plan_;
   std::vector<std::int32_t> answered_rows_;  // last tokens of answered steps
 };
 
@@ -96,13 +101,24 @@ TransformerPolicy::TransformerPolicy(const PolicyDescription& description,
       score_rule_(description.action.rule) {
   for (const OutputHeadConfig& head : description.heads) {
     heads_.emplace_back(head, *kernels_);
+    if (head.read_layer.has_value()) read_layers_.push_back(*head.read_layer);
+  }
+  std::sort(read_layers_.begin(), read_layers_.end());
+  read_layers_.erase(std::unique(read_layers_.begin(), read_layers_.end()),
+                     read_layers_.end());
+  for (const OutputHeadConfig& head : description.heads) {
+    const auto at = std::lower_bound(read_layers_.begin(), read_layers_.end(),
+                                     head.read_layer.value_or(-1));
+    head_reads_.push_back(head.read_layer.has_value()
+                              ? static_cast<int>(at - read_layers_.begin())
+                              : -1);
   }
   spec_.summary = description.summary;
   spec_.fields = description.fields;
   spec_.num_actions = description.action.num_actions;
   spec_.action_head = description.action.head;
-  spec_.min_tokens_per_step = embedder_.tokens_per_step();
-  spec_.max_tokens_per_step = embedder_.tokens_per_step();
+  spec_.min_tokens_per_step = embedder_.min_tokens_per_step();
+  spec_.max_tokens_per_step = embedder_.max_tokens_per_step();
   spec_.max_tokens = description.max_tokens;
   spec_.num_parameters = description.num_parameters;
   spec_.weight_bytes =
@@ -127,14 +143,7 @@ void TransformerPolicy::DescribeOutputs(const PolicyDescription& description) {
 
 absl::StatusOr<int> TransformerPolicy::CountTokens(
     absl::string_view step) const {
-  std::vector<FieldValue> values(spec_.fields.size());
-  if (!embedder_.layout().Decode(step, absl::MakeSpan(values))) {
-    return absl::InvalidArgumentError("the bytes are no step of this policy");
-  }
-  if (embedder_.tokens_per_step() == 0) {
-    return absl::InvalidArgumentError("the step becomes no token at all");
-  }
-  return embedder_.tokens_per_step();
+  return embedder_.CountTokens(step);
 }
 
 absl::StatusOr<std::unique_ptr<PolicyRunner>> TransformerPolicy::CreateRunner(
@@ -163,8 +172,10 @@ void TransformerRunner::Reserve(std::int64_t num_tokens,
   for (const OutputHead& head : policy_.heads_) {
     heads = std::max(heads, head.ScratchSize(num_rows));
   }
+  const auto num_reads = static_cast<std::int64_t>(policy_.read_layers_.size());
   scratch_.Reserve(Scratch::Rounded(num_tokens * width) +
                    Scratch::Rounded(num_rows * width) +
+                   Scratch::Rounded(num_reads * num_rows * width) +
                    std::max(policy_.decoder_.ScratchSize(num_tokens), heads));
 }
 
@@ -191,51 +202,69 @@ void TransformerRunner::ForwardOrThrow(const StepBatch& batch,
   Reserve(num_tokens, num_rows);
   const Scratch::Scope scope(&scratch_);
   float* x = scratch_.Take(num_tokens * policy_.decoder_.hidden_dim());
-  policy_.embedder_.Embed(steps_, x);
-  policy_.decoder_.Forward(layout_, &state_, &scratch_, x);
+  float* read =
+      scratch_.Take(static_cast<std::int64_t>(policy_.read_layers_.size()) *
+                    num_rows * policy_.decoder_.hidden_dim());
+  policy_.embedder_.Embed(plan_, x);
+  policy_.decoder_.Forward(layout_,
+                           {answered_rows_, policy_.read_layers_, read},
+                           &state_, &scratch_, x);
   result->num_rows = num_rows;
   result->outputs.resize(policy_.spec_.outputs.size());
-  ReadRows(x, batch.outputs, result);
+  ReadRows(x, read, batch.outputs, result);
 }
 
 void TransformerRunner::LayOut(const StepBatch& batch) {
-  const int tokens_per_step = policy_.embedder_.tokens_per_step();
-  // A policy without attention keeps nothing and is given no blocks.
-  const bool is_cached = !policy_.decoder_.kv_slots().empty();
   layout_.Clear();
   steps_.clear();
   answered_rows_.clear();
+  for (const SessionSlice& slice : batch.slices) {
+    steps_.insert(steps_.end(), slice.steps.begin(), slice.steps.end());
+  }
+  policy_.embedder_.Plan(steps_, &plan_);
   layout_.query_indptr.push_back(0);
   layout_.block_indptr.push_back(0);
+  std::size_t step = 0;
   for (const SessionSlice& slice : batch.slices) {
-    const auto num_steps = static_cast<int>(slice.steps.size());
-    const std::int64_t end =
-        slice.num_cached_tokens + std::int64_t{num_steps} * tokens_per_step;
-    steps_.insert(steps_.end(), slice.steps.begin(), slice.steps.end());
-    for (std::int64_t p = slice.num_cached_tokens; p < end; ++p) {
-      layout_.positions.push_back(static_cast<std::int32_t>(p));
-      if (!is_cached) continue;
-      layout_.token_blocks.push_back(
-          slice.blocks[static_cast<std::size_t>(p / kTokensPerBlock)]);
-      layout_.token_offsets.push_back(
-          static_cast<std::int32_t>(p % kTokensPerBlock));
-    }
-    const auto num_tokens = static_cast<std::int32_t>(layout_.num_tokens());
-    for (int i = num_steps - slice.num_answered; i < num_steps; ++i) {
-      answered_rows_.push_back(num_tokens -
-                               (num_steps - 1 - i) * tokens_per_step - 1);
-    }
-    layout_.query_indptr.push_back(num_tokens);
-    layout_.block_indices.insert(layout_.block_indices.end(),
-                                 slice.blocks.begin(), slice.blocks.end());
-    layout_.block_indptr.push_back(
-        static_cast<std::int32_t>(layout_.block_indices.size()));
-    layout_.kv_lens.push_back(static_cast<std::int32_t>(end));
+    LayOutSlice(slice, step);
+    step += slice.steps.size();
   }
 }
 
-void TransformerRunner::ReadRows(const float* x, OutputMask wanted,
-                                 StepResult* result) {
+// `first_step` is the slice's first step in the plan.
+void TransformerRunner::LayOutSlice(const SessionSlice& slice,
+                                    std::size_t first_step) {
+  // A policy without attention keeps nothing and is given no blocks.
+  const bool is_cached = !policy_.decoder_.kv_slots().empty();
+  const std::size_t num_steps = slice.steps.size();
+  std::int64_t position = slice.num_cached_tokens;
+  for (std::size_t i = 0; i < num_steps; ++i) {
+    const int num_tokens = plan_.num_tokens[first_step + i];
+    for (int t = 0; t < num_tokens; ++t, ++position) {
+      layout_.positions.push_back(static_cast<std::int32_t>(position));
+      if (!is_cached) continue;
+      layout_.token_blocks.push_back(
+          slice.blocks[static_cast<std::size_t>(position / kTokensPerBlock)]);
+      layout_.token_offsets.push_back(
+          static_cast<std::int32_t>(position % kTokensPerBlock));
+    }
+    if (num_steps - i <= static_cast<std::size_t>(slice.num_answered)) {
+      answered_rows_.push_back(static_cast<std::int32_t>(layout_.num_tokens()) -
+                               1);
+    }
+  }
+  layout_.query_indptr.push_back(
+      static_cast<std::int32_t>(layout_.num_tokens()));
+  layout_.block_indices.insert(layout_.block_indices.end(),
+                               slice.blocks.begin(), slice.blocks.end());
+  layout_.block_indptr.push_back(
+      static_cast<std::int32_t>(layout_.block_indices.size()));
+  layout_.kv_lens.push_back(static_cast<std::int32_t>(position));
+}
+
+// `read` [read layers, rows, D] is what the heads of inner layers read.
+void TransformerRunner::ReadRows(const float* x, const float* read,
+                                 OutputMask wanted, StepResult* result) {
   const KernelSet& kernels = *policy_.kernels_;
   const std::int64_t rows = result->num_rows;
   const std::int64_t width = policy_.decoder_.hidden_dim();
@@ -257,7 +286,10 @@ void TransformerRunner::ReadRows(const float* x, OutputMask wanted,
   for (std::size_t i = 0; i < policy_.heads_.size(); ++i) {
     const int output = static_cast<int>(i);
     if ((heads & Bit(output)) == 0) continue;
-    policy_.heads_[i].Forward(kernels, hidden, rows, &scratch_, resize(output));
+    const int source = policy_.head_reads_[i];
+    policy_.heads_[i].Forward(
+        kernels, source < 0 ? hidden : read + source * rows * width, rows,
+        &scratch_, resize(output));
   }
   if ((wanted & Bit(policy_.hidden_output_)) != 0) {
     kernels.CopyToHost(hidden, rows * width, resize(policy_.hidden_output_));

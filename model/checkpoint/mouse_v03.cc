@@ -196,7 +196,7 @@ EmbedderConfig ReadEmbedder(const EmbeddingShape& shape,
   }
   const std::size_t num_blocks =
       shape.layout == FieldLayout::kSum ? 1 : shape.fields.size();
-  embedder.num_content_tokens =
+  embedder.min_content_tokens =
       static_cast<int>(shape.tokens_per_field * num_blocks);
   if (shape.num_compute_tokens > 0) {
     embedder.compute_tokens =

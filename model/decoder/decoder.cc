@@ -11,41 +11,58 @@ namespace stepd {
 
 using kernels::BatchLayout;
 using kernels::KernelSet;
+using kernels::RopeRows;
+
+// ---- Building -----------------------------------------------------------
 
 Decoder::Decoder(const DecoderConfig& config, const KernelSet& kernels,
                  int tokens_per_block)
     : kernels_(kernels), hidden_dim_(config.hidden_dim) {
   for (const StageConfig& stage : config.stages) {
-    for (const LayerConfig& layer : stage.layers) {
-      AddLayer(layer, tokens_per_block);
-    }
+    AddStage(stage, tokens_per_block);
   }
   if (config.final_norm.has_value()) {
     final_norm_.emplace(*config.final_norm, kernels_);
   }
 }
 
-void Decoder::AddLayer(const LayerConfig& config, int tokens_per_block) {
-  const auto& gqa = std::get<GqaConfig>(config.attention);
-  const auto& dense = std::get<DenseFfnConfig>(config.ffn);
-  GqaAttention attention(gqa, kernels_, tokens_per_block);
-  kv_slots_.push_back(attention.cache_spec());
-  layers_.push_back(
-      Layer{Norm(config.attention_norm, kernels_), std::move(attention),
-            Norm(config.ffn_norm, kernels_), DenseFfn(dense, kernels_),
-            static_cast<int>(kv_slots_.size()) - 1, AddRope(gqa.rope)});
+void Decoder::AddStage(const StageConfig& config, int tokens_per_block) {
+  Stage stage;
+  std::vector<KvCacheSpec> slots;
+  for (const LayerConfig& layer : config.layers) {
+    Layer built(layer, kernels_, tokens_per_block);
+    int slot = kNone;
+    if (const std::optional<KvCacheSpec> spec = built.cache_spec()) {
+      slot = static_cast<int>(kv_slots_.size() + slots.size());
+      slots.push_back(*spec);
+    }
+    stage.layers.push_back({std::move(built),
+                            AddRope(FindRope(layer.attention)), slot,
+                            num_layers_++});
+  }
+  if (config.loop.has_value()) stage.loop.emplace(*config.loop, kernels_);
+  stage.slots_per_visit = static_cast<int>(slots.size());
+  const int visits = stage.loop.has_value() ? stage.loop->num_loops() : 1;
+  for (int visit = 0; visit < visits; ++visit) {
+    kv_slots_.insert(kv_slots_.end(), slots.begin(), slots.end());
+  }
+  stages_.push_back(std::move(stage));
 }
 
-int Decoder::AddRope(const RopeConfig& config) {
+int Decoder::AddRope(const RopeConfig* config) {
+  if (config == nullptr) return kNone;
   const auto is_same = [&](const RopeConfig& other) {
-    return other.attention_factor == config.attention_factor &&
-           other.inverse_frequencies == config.inverse_frequencies;
+    return other.attention_factor == config->attention_factor &&
+           other.pairing == config->pairing &&
+           other.inverse_frequencies == config->inverse_frequencies;
   };
   const auto found = std::find_if(ropes_.begin(), ropes_.end(), is_same);
   if (found != ropes_.end()) return static_cast<int>(found - ropes_.begin());
-  ropes_.push_back(config);
+  ropes_.push_back(*config);
   return static_cast<int>(ropes_.size()) - 1;
 }
+
+// ---- Sizes --------------------------------------------------------------
 
 std::int64_t Decoder::kv_bytes_per_token() const {
   std::int64_t bytes = 0;
@@ -58,30 +75,33 @@ std::vector<RopeCache> Decoder::MakeRopeCaches() const {
 }
 
 std::int64_t Decoder::ScratchSize(std::int64_t num_tokens) const {
-  std::int64_t layers = 0;
-  for (const Layer& layer : layers_) {
-    std::visit(
-        [&](const auto& attention, const auto& ffn) {
-          layers = std::max({layers, attention.ScratchSize(num_tokens),
-                             ffn.ScratchSize(num_tokens)});
-        },
-        layer.attention, layer.ffn);
+  std::int64_t stages = 0;
+  for (const Stage& stage : stages_) {
+    std::int64_t layers = 0;
+    for (const PlacedLayer& placed : stage.layers) {
+      layers = std::max(layers, placed.layer.ScratchSize(num_tokens));
+    }
+    if (stage.loop.has_value()) layers += stage.loop->ScratchSize(num_tokens);
+    stages = std::max(stages, layers);
   }
   std::int64_t ropes = 0;
   for (const RopeConfig& rope : ropes_) {
-    ropes +=
-        2 * Scratch::Rounded(num_tokens * static_cast<std::int64_t>(
-                                              rope.inverse_frequencies.size()));
+    const auto half =
+        static_cast<std::int64_t>(rope.inverse_frequencies.size());
+    ropes += 2 * Scratch::Rounded(num_tokens * half);
   }
-  return layers + ropes + Scratch::Rounded(num_tokens * hidden_dim_);
+  return stages + ropes;
 }
 
-std::vector<Decoder::RopeRows> Decoder::TurnPositions(const BatchLayout& layout,
-                                                      DecoderState* state,
-                                                      Scratch* scratch) const {
+// ---- Running ------------------------------------------------------------
+
+std::vector<RopeRows> Decoder::TurnPositions(const BatchLayout& layout,
+                                             DecoderState* state,
+                                             Scratch* scratch) const {
   std::vector<RopeRows> rows;
   std::vector<float> host;
-  for (RopeCache& rope : state->ropes) {
+  for (std::size_t i = 0; i < state->ropes.size(); ++i) {
+    RopeCache& rope = state->ropes[i];
     const std::int64_t count = layout.num_tokens() * rope.half_dim();
     float* cos = scratch->Take(count);
     float* sin = scratch->Take(count);
@@ -93,46 +113,67 @@ std::vector<Decoder::RopeRows> Decoder::TurnPositions(const BatchLayout& layout,
       kernels_.CopyFromHost(host.data(), count, cos);
       kernels_.CopyFromHost(host.data() + count, count, sin);
     }
-    rows.push_back({cos, sin});
+    rows.push_back({cos, sin, ropes_[i].pairing});
   }
   return rows;
 }
 
-void Decoder::Forward(const BatchLayout& layout, DecoderState* state,
-                      Scratch* scratch, float* x) const {
+void Decoder::Forward(const BatchLayout& layout, const LayerReads& reads,
+                      DecoderState* state, Scratch* scratch, float* x) const {
   const Scratch::Scope scope(scratch);
-  const std::vector<RopeRows> ropes = TurnPositions(layout, state, scratch);
-  AttentionInputs inputs;
-  inputs.layout = &layout;
-  inputs.scratch = scratch;
-  for (const Layer& layer : layers_) {
-    const RopeRows& rope = ropes[static_cast<std::size_t>(layer.rope)];
-    inputs.cos = rope.cos;
-    inputs.sin = rope.sin;
-    inputs.slot = state->cache.slot(layer.kv_slot);
-    ForwardLayer(layer, inputs, x);
+  const Pass pass = {layout, reads, *state, scratch,
+                     TurnPositions(layout, state, scratch)};
+  for (const Stage& stage : stages_) {
+    if (stage.loop.has_value()) {
+      RunLoop(pass, stage, x);
+    } else {
+      RunLayers(pass, stage, /*visit=*/0, x);
+    }
   }
 }
 
-void Decoder::ForwardLayer(const Layer& layer, const AttentionInputs& inputs,
-                           float* x) const {
-  const std::int64_t num_tokens = inputs.layout->num_tokens();
-  const Scratch::Scope scope(inputs.scratch);
-  float* normed = inputs.scratch->Take(num_tokens * hidden_dim_);
+void Decoder::RunLoop(const Pass& pass, const Stage& stage, float* x) const {
+  const Scratch::Scope scope(pass.scratch);
+  const RecurrentLoop& loop = *stage.loop;
+  const std::int64_t rows = pass.layout.num_tokens();
+  const RecurrentLoop::State state =
+      loop.Begin(kernels_, x, rows, pass.scratch);
+  for (int t = 0; t < loop.num_loops(); ++t) {
+    loop.Enter(kernels_, state, t, x);
+    RunLayers(pass, stage, t, x);
+    loop.Leave(kernels_, state, t, pass.scratch, x);
+  }
+  kernels_.CopyColumns(state.out, hidden_dim_, rows, hidden_dim_, x,
+                       hidden_dim_);
+}
 
-  layer.attention_norm.Apply(kernels_, x, num_tokens, normed);
-  std::visit(
-      [&](const auto& attention) {
-        attention.AddTo(kernels_, inputs, normed, x);
-      },
-      layer.attention);
+void Decoder::RunLayers(const Pass& pass, const Stage& stage, int visit,
+                        float* x) const {
+  AttentionInputs inputs;
+  inputs.layout = &pass.layout;
+  inputs.scratch = pass.scratch;
+  for (const PlacedLayer& placed : stage.layers) {
+    if (placed.rope != kNone) {
+      inputs.rope = pass.ropes[static_cast<std::size_t>(placed.rope)];
+    }
+    if (placed.kv_slot != kNone) {
+      inputs.slot =
+          pass.state.cache.slot(placed.kv_slot + visit * stage.slots_per_visit);
+    }
+    placed.layer.Forward(kernels_, inputs, x);
+    ReadRows(pass.reads, placed.number, x);
+  }
+}
 
-  layer.ffn_norm.Apply(kernels_, x, num_tokens, normed);
-  std::visit(
-      [&](const auto& ffn) {
-        ffn.AddTo(kernels_, normed, num_tokens, inputs.scratch, x);
-      },
-      layer.ffn);
+void Decoder::ReadRows(const LayerReads& reads, int layer,
+                       const float* x) const {
+  const auto found =
+      std::lower_bound(reads.layers.begin(), reads.layers.end(), layer);
+  if (found == reads.layers.end() || *found != layer) return;
+  const std::int64_t index = found - reads.layers.begin();
+  const auto rows = static_cast<std::int64_t>(reads.rows.size());
+  kernels_.GatherRows(x, hidden_dim_, reads.rows,
+                      reads.out + index * rows * hidden_dim_);
 }
 
 void Decoder::FinishRows(float* x, std::int64_t rows) const {

@@ -10,17 +10,16 @@
 #define STEPD_MODEL_DECODER_DECODER_H_
 
 #include <cstdint>
-#include <memory>
 #include <optional>
-#include <variant>
 #include <vector>
 
+#include "absl/types/span.h"
 #include "model/decoder/decoder_config.h"
 #include "model/kernels/kernel_set.h"
 #include "model/kv_cache/kv_cache.h"
-#include "model/layers/dense_ffn.h"
-#include "model/layers/gqa_attention.h"
+#include "model/layers/layer.h"
 #include "model/layers/norm.h"
+#include "model/layers/recurrent_loop.h"
 #include "model/layers/rope_cache.h"
 #include "model/layers/scratch.h"
 
@@ -29,7 +28,15 @@ namespace stepd {
 // What a decoder keeps between the batches of one runner.
 struct DecoderState {
   KvCache cache;
-  std::vector<RopeCache> ropes;  // by Layer::rope
+  std::vector<RopeCache> ropes;  // one per distinct RopeConfig
+};
+
+// Rows of the residual stream that are read after some layers.
+struct LayerReads {
+  absl::Span<const std::int32_t> rows;  // of the batch; R of them
+  // Layer after which they are read, counted over all stages; ascending.
+  absl::Span<const int> layers;
+  float* out = nullptr;  // [layers, R, D] on the device
 };
 
 class Decoder {
@@ -47,40 +54,52 @@ class Decoder {
   // Scratch floats for `num_tokens` rows.
   std::int64_t ScratchSize(std::int64_t num_tokens) const;
 
-  // Runs all layers over the residual rows x [N, D], in place: prefill, decode
+  // Runs all stages over the residual rows x [N, D], in place: prefill, decode
   // and rebuild alike. REQUIRES: N >= 1, scratch reserved.
-  void Forward(const kernels::BatchLayout& layout, DecoderState* state,
-               Scratch* scratch, float* x) const;
+  void Forward(const kernels::BatchLayout& layout, const LayerReads& reads,
+               DecoderState* state, Scratch* scratch, float* x) const;
 
   // The final norm, in place, on rows that are read; nothing if there is none.
   void FinishRows(float* x, std::int64_t rows) const;
 
  private:
-  struct Layer {
-    Norm attention_norm;
-    std::variant<GqaAttention> attention;
-    Norm ffn_norm;
-    std::variant<DenseFfn> ffn;
-    int kv_slot;
-    int rope;  // index into ropes_
+  static constexpr int kNone = -1;
+
+  struct PlacedLayer {
+    Layer layer;
+    int rope;     // index into ropes_, or kNone
+    int kv_slot;  // of the first visit, or kNone
+    int number;   // counted over all stages
   };
-  // Cosines and sines of a batch on the device, one pair per rope.
-  struct RopeRows {
-    const float* cos;
-    const float* sin;
+  struct Stage {
+    std::vector<PlacedLayer> layers;
+    std::optional<RecurrentLoop> loop;
+    int slots_per_visit = 0;
+  };
+  // One forward on its way through the stages.
+  struct Pass {
+    const kernels::BatchLayout& layout;
+    const LayerReads& reads;
+    const DecoderState& state;
+    Scratch* scratch;
+    std::vector<kernels::RopeRows> ropes;
   };
 
-  void AddLayer(const LayerConfig& config, int tokens_per_block);
-  int AddRope(const RopeConfig& config);
-  std::vector<RopeRows> TurnPositions(const kernels::BatchLayout& layout,
-                                      DecoderState* state,
-                                      Scratch* scratch) const;
-  void ForwardLayer(const Layer& layer, const AttentionInputs& inputs,
-                    float* x) const;
+  void AddStage(const StageConfig& config, int tokens_per_block);
+  int AddRope(const RopeConfig* config);
+  std::vector<kernels::RopeRows> TurnPositions(
+      const kernels::BatchLayout& layout, DecoderState* state,
+      Scratch* scratch) const;
+  void RunLoop(const Pass& pass, const Stage& stage, float* x) const;
+  // All layers of a stage once; `visit` counts its loops.
+  void RunLayers(const Pass& pass, const Stage& stage, int visit,
+                 float* x) const;
+  void ReadRows(const LayerReads& reads, int layer, const float* x) const;
 
   const kernels::KernelSet& kernels_;
   std::int64_t hidden_dim_;
-  std::vector<Layer> layers_;
+  int num_layers_ = 0;
+  std::vector<Stage> stages_;
   std::vector<RopeConfig> ropes_;
   std::vector<KvCacheSpec> kv_slots_;
   std::optional<Norm> final_norm_;

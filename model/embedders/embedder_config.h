@@ -3,8 +3,8 @@
 //
 // How the fields of a step become token rows, as data.
 //
-// Every field contributes a content vector of `num_tokens * D` numbers; token i
-// of it is elements [i*D, (i+1)*D). Symbols: docs/glossary.md. Tensors as in
+// A field contributes a content vector of `num_tokens * D` numbers; token i of
+// it is elements [i*D, (i+1)*D). Symbols: docs/glossary.md. Tensors as in
 // decoder_config.h.
 //
 // Thread safety: plain values.
@@ -13,6 +13,7 @@
 #define STEPD_MODEL_EMBEDDERS_EMBEDDER_CONFIG_H_
 
 #include <cstdint>
+#include <optional>
 #include <variant>
 #include <vector>
 
@@ -41,12 +42,30 @@ struct ProjectionEmbedding {
   float offset = 0.0F;
 };
 
+// The values themselves: D numbers per token, as many tokens as the field has
+// entries.
+struct GivenEmbedding {};
+
+enum class WhenAbsent {
+  kNoTokens,  // the field has no tokens in this step
+  kZeros,     // its content is zeros; the type row is added all the same
+};
+
 struct FieldEmbedding {
-  int field = 0;       // index into PolicySpec::fields
-  int num_tokens = 1;  // W = num_tokens * D
-  std::variant<TableEmbedding, FourierEmbedding, ProjectionEmbedding> content;
+  // Index into PolicySpec::fields; -1: no field, row 0 of a table every time.
+  int field = 0;
+  int num_tokens = 1;  // W = num_tokens * D; for GivenEmbedding per entry
+  std::variant<TableEmbedding, FourierEmbedding, ProjectionEmbedding,
+               GivenEmbedding>
+      content;
   // Added to the content; undefined: nothing.
   at::Tensor type_row;  // [W]
+  // The first of the field's elements that the content reads. Elements past
+  // the end of a ragged field count as 0, surplus ones are not read.
+  int first_element = 0;
+  WhenAbsent when_absent = WhenAbsent::kNoTokens;
+  // An index that means "absent" (tables only).
+  std::optional<std::int64_t> absent_index;
 };
 
 enum class FieldLayout {
@@ -54,13 +73,20 @@ enum class FieldLayout {
   kConcat,  // one after another: sum of num_tokens tokens
 };
 
+// How many of the fields a step must have.
+enum class FieldPresence {
+  kAsSpecified,  // FieldSpec::required says it
+  kExactlyOne,   // alternatives, e.g. token ids or embeddings
+};
+
 struct EmbedderConfig {
   std::int64_t hidden_dim = 0;  // D
   FieldLayout layout = FieldLayout::kSum;
+  FieldPresence presence = FieldPresence::kAsSpecified;
   std::vector<FieldEmbedding> fields;
-  // Tokens of the step before the compute tokens. Given for the sum layout
-  // without fields (zero vectors); otherwise it follows from the fields.
-  int num_content_tokens = 0;
+  // At least this many content tokens, zeros if no field fills them (a sum of
+  // no fields).
+  int min_content_tokens = 0;
   // Appended to every step; undefined: none.
   at::Tensor compute_tokens;  // [K, D]
 };

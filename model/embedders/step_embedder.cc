@@ -8,19 +8,18 @@
 #include <utility>
 
 #include "ATen/Functions.h"
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
 
 namespace stepd {
 
 using kernels::KernelSet;
-using kernels::ScatterTarget;
 
 namespace {
 
-// Adds row 0 of `row` [width] at every target.
-void AddEverywhere(const KernelSet& kernels, const at::Tensor& row,
-                   const ScatterTarget& target) {
-  const std::vector<std::int64_t> zeros(target.out_offsets.size(), 0);
-  kernels.AddTableRows(row.const_data_ptr<float>(), row.numel(), zeros, target);
+// Element `i`; past the end of a ragged value it is 0.
+float ElementOrZero(const FieldValue& value, std::int64_t i) {
+  return i < value.count ? LoadFloat(value, i) : 0.0F;
 }
 
 }  // namespace
@@ -31,26 +30,41 @@ StepEmbedder::StepEmbedder(const EmbedderConfig& config,
     : kernels_(kernels),
       layout_(fields),
       hidden_dim_(config.hidden_dim),
+      field_layout_(config.layout),
+      presence_(config.presence),
+      min_content_tokens_(config.min_content_tokens),
       compute_tokens_(kernels::ToDevice(kernels, config.compute_tokens)) {
-  int num_content_tokens = config.num_content_tokens;
-  int next = 0;
-  for (const FieldEmbedding& field : config.fields) {
-    const bool is_sum = config.layout == FieldLayout::kSum;
-    AddField(field, is_sum ? 0 : next * hidden_dim_);
-    next += field.num_tokens;
-    num_content_tokens =
-        std::max(num_content_tokens, is_sum ? field.num_tokens : next);
-  }
-  tokens_per_step_ = num_content_tokens;
   if (compute_tokens_.defined()) {
-    tokens_per_step_ += static_cast<int>(compute_tokens_.size(0));
+    num_compute_tokens_ = static_cast<int>(compute_tokens_.size(0));
   }
+  int most = min_content_tokens_;
+  int least = min_content_tokens_;
+  bool is_unbounded = false;
+  for (const FieldEmbedding& field : config.fields) {
+    AddField(field);
+    const bool may_vanish =
+        field.when_absent == WhenAbsent::kNoTokens && field.field >= 0 &&
+        (field.absent_index.has_value() ||
+         !fields[static_cast<std::size_t>(field.field)].required);
+    const int least_of_field = may_vanish ? 0 : field.num_tokens;
+    is_unbounded |= std::holds_alternative<GivenEmbedding>(field.content) &&
+                    fields[static_cast<std::size_t>(field.field)].is_ragged();
+    if (field_layout_ == FieldLayout::kSum) {
+      most = std::max(most, field.num_tokens);
+      least = std::max(least, least_of_field);
+    } else {
+      most += field.num_tokens;
+      least += least_of_field;
+    }
+  }
+  min_tokens_ = std::max(1, least + num_compute_tokens_);
+  max_tokens_ = is_unbounded ? -1 : most + num_compute_tokens_;
 }
 
-void StepEmbedder::AddField(const FieldEmbedding& config,
-                            std::int64_t first_offset) {
-  Field field = {config.field, config.num_tokens * hidden_dim_, first_offset,
-                 kernels::ToDevice(kernels_, config.type_row), Table{}};
+void StepEmbedder::AddField(FieldEmbedding config) {
+  Field field;
+  field.width = config.num_tokens * hidden_dim_;
+  field.type_row = kernels::ToDevice(kernels_, config.type_row);
   if (const auto* table = std::get_if<TableEmbedding>(&config.content)) {
     field.content = Table{kernels::ToDevice(kernels_, table->table)};
   } else if (const auto* fourier =
@@ -58,112 +72,226 @@ void StepEmbedder::AddField(const FieldEmbedding& config,
     field.content = Fourier{kernels::ToDevice(kernels_, fourier->weight),
                             kernels::ToDevice(kernels_, fourier->freqs),
                             kernels::ToDevice(kernels_, fourier->phases)};
-  } else {
-    const auto& projection = std::get<ProjectionEmbedding>(config.content);
+  } else if (const auto* projection =
+                 std::get_if<ProjectionEmbedding>(&config.content)) {
     field.content = Projection{
-        kernels_.Pack({{projection.weight.transpose(0, 1), projection.bias}}),
-        projection.scale, projection.offset};
+        kernels_.Pack({{projection->weight.transpose(0, 1), projection->bias}}),
+        projection->scale, projection->offset};
+  } else {
+    field.content = Given{};
   }
+  config.content = GivenEmbedding{};
+  config.type_row = at::Tensor();
+  field.config = std::move(config);
   fields_.push_back(std::move(field));
 }
 
-void StepEmbedder::Embed(absl::Span<const absl::string_view> steps,
-                         float* x) const {
-  const std::size_t num_fields = fields_.size();
-  const std::int64_t step_size = tokens_per_step_ * hidden_dim_;
-  const auto num_steps = static_cast<std::int64_t>(steps.size());
+// ---- Counting and planning ----------------------------------------------
 
+bool StepEmbedder::IsAbsent(const Field& field,
+                            absl::Span<const FieldValue> step) const {
+  if (field.config.field < 0) return false;
+  const FieldValue& value = step[static_cast<std::size_t>(field.config.field)];
+  if (!value.is_present()) return true;
+  return field.config.absent_index.has_value() &&
+         LoadInt64(value) == *field.config.absent_index;
+}
+
+int StepEmbedder::FieldTokens(const Field& field,
+                              absl::Span<const FieldValue> step) const {
+  if (IsAbsent(field, step) &&
+      field.config.when_absent == WhenAbsent::kNoTokens) {
+    return 0;
+  }
+  if (std::holds_alternative<Given>(field.content)) {
+    const FieldValue& value =
+        step[static_cast<std::size_t>(field.config.field)];
+    return static_cast<int>(value.count / hidden_dim_);
+  }
+  return field.config.num_tokens;
+}
+
+int StepEmbedder::StepTokens(absl::Span<const FieldValue> step) const {
+  int tokens = 0;
+  for (const Field& field : fields_) {
+    const int of_field = FieldTokens(field, step);
+    tokens = field_layout_ == FieldLayout::kSum ? std::max(tokens, of_field)
+                                                : tokens + of_field;
+  }
+  return std::max(tokens, min_content_tokens_) + num_compute_tokens_;
+}
+
+absl::StatusOr<int> StepEmbedder::CountTokens(absl::string_view step) const {
   std::vector<FieldValue> values(
-      steps.size() * static_cast<std::size_t>(layout_.num_fields()));
-  const auto stride = static_cast<std::size_t>(layout_.num_fields());
-  for (std::size_t i = 0; i < steps.size(); ++i) {
-    layout_.Decode(steps[i],
-                   absl::MakeSpan(values).subspan(i * stride, stride));
+      static_cast<std::size_t>(layout_.num_fields()));
+  if (!layout_.Decode(step, absl::MakeSpan(values))) {
+    return absl::InvalidArgumentError("the bytes are no step of this policy");
   }
+  if (presence_ == FieldPresence::kExactlyOne) {
+    const auto present =
+        std::count_if(values.begin(), values.end(),
+                      [](const FieldValue& v) { return v.is_present(); });
+    if (present != 1) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "a step must have exactly one of its fields, this one has ",
+          present));
+    }
+  }
+  const int tokens = StepTokens(values);
+  if (tokens == 0) {
+    return absl::InvalidArgumentError("the step becomes no token at all");
+  }
+  return tokens;
+}
 
-  at::from_blob(x, {num_steps * step_size},
-                at::TensorOptions(at::kFloat).device(kernels_.device()))
-      .zero_();
-  std::vector<std::int64_t> offsets(steps.size());
-  std::vector<FieldValue> column(steps.size());
-  const auto set_offsets = [&](std::int64_t first) {
-    for (std::size_t i = 0; i < offsets.size(); ++i) {
-      offsets[i] = static_cast<std::int64_t>(i) * step_size + first;
-    }
-  };
-  for (std::size_t f = 0; f < num_fields; ++f) {
+void StepEmbedder::Plan(absl::Span<const absl::string_view> steps,
+                        EmbedPlan* plan) const {
+  const auto num_fields = static_cast<std::size_t>(layout_.num_fields());
+  plan->values.resize(steps.size() * num_fields);
+  plan->num_tokens.resize(steps.size());
+  plan->first_rows.resize(steps.size());
+  plan->content_rows.assign(steps.size() * fields_.size(), -1);
+  plan->num_rows = 0;
+  for (std::size_t i = 0; i < steps.size(); ++i) {
+    layout_.Decode(
+        steps[i],
+        absl::MakeSpan(plan->values).subspan(i * num_fields, num_fields));
+    PlanStep(i, plan);
+  }
+}
+
+void StepEmbedder::PlanStep(std::size_t step, EmbedPlan* plan) const {
+  const auto num_fields = static_cast<std::size_t>(layout_.num_fields());
+  const absl::Span<const FieldValue> values =
+      absl::MakeSpan(plan->values).subspan(step * num_fields, num_fields);
+  plan->first_rows[step] = plan->num_rows;
+  int next = 0;
+  int most = min_content_tokens_;
+  for (std::size_t f = 0; f < fields_.size(); ++f) {
+    const int tokens = FieldTokens(fields_[f], values);
+    if (tokens == 0) continue;
+    plan->content_rows[step * fields_.size() + f] = plan->num_rows + next;
+    most = std::max(most, next + tokens);
+    if (field_layout_ == FieldLayout::kConcat) next += tokens;
+  }
+  plan->num_tokens[step] = most + num_compute_tokens_;
+  plan->num_rows += plan->num_tokens[step];
+}
+
+// ---- Embedding ----------------------------------------------------------
+
+void StepEmbedder::Embed(const EmbedPlan& plan, float* x) const {
+  const auto stride = static_cast<std::size_t>(layout_.num_fields());
+  const std::size_t num_steps = plan.num_tokens.size();
+  kernels_.Zero(x, plan.num_rows * hidden_dim_);
+  Column column;
+  for (std::size_t f = 0; f < fields_.size(); ++f) {
     const Field& field = fields_[f];
-    set_offsets(field.first_offset);
-    for (std::size_t i = 0; i < column.size(); ++i) {
-      column[i] = values[i * stride + static_cast<std::size_t>(field.index)];
+    column.values.clear();
+    column.offsets.clear();
+    std::vector<std::int64_t> everywhere;
+    for (std::size_t i = 0; i < num_steps; ++i) {
+      const std::int64_t row = plan.content_rows[i * fields_.size() + f];
+      if (row < 0) continue;
+      everywhere.push_back(row * hidden_dim_);
+      const absl::Span<const FieldValue> step =
+          absl::MakeSpan(plan.values).subspan(i * stride, stride);
+      if (IsAbsent(field, step)) continue;
+      column.offsets.push_back(row * hidden_dim_);
+      if (field.config.field >= 0) {
+        column.values.push_back(
+            step[static_cast<std::size_t>(field.config.field)]);
+      }
     }
-    const ScatterTarget target = {x, offsets};
     std::visit(
-        [&](const auto& content) {
-          AddContent(field, content, column, target);
-        },
+        [&](const auto& content) { AddContent(field, content, column, x); },
         field.content);
-    if (field.type_row.defined()) {
-      AddEverywhere(kernels_, field.type_row, target);
+    if (field.type_row.defined()) AddEverywhere(field.type_row, everywhere, x);
+  }
+  if (num_compute_tokens_ > 0) {
+    std::vector<std::int64_t> offsets(num_steps);
+    for (std::size_t i = 0; i < num_steps; ++i) {
+      offsets[i] =
+          (plan.first_rows[i] + plan.num_tokens[i] - num_compute_tokens_) *
+          hidden_dim_;
     }
+    AddEverywhere(compute_tokens_, offsets, x);
   }
-  if (compute_tokens_.defined()) {
-    set_offsets(step_size - compute_tokens_.numel());
-    AddEverywhere(kernels_, compute_tokens_, {x, offsets});
-  }
+}
+
+void StepEmbedder::AddEverywhere(const at::Tensor& row,
+                                 absl::Span<const std::int64_t> offsets,
+                                 float* x) const {
+  const std::vector<std::int64_t> zeros(offsets.size(), 0);
+  kernels_.AddTableRows(row.const_data_ptr<float>(), row.numel(), zeros,
+                        {x, offsets});
 }
 
 void StepEmbedder::AddContent(const Field& field, const Table& table,
-                              absl::Span<const FieldValue> values,
-                              const ScatterTarget& target) const {
-  std::vector<std::int64_t> rows(values.size());
-  std::transform(values.begin(), values.end(), rows.begin(),
+                              const Column& column, float* x) const {
+  std::vector<std::int64_t> rows(column.offsets.size(), 0);
+  std::transform(column.values.begin(), column.values.end(), rows.begin(),
                  [](const FieldValue& value) { return LoadInt64(value); });
   kernels_.AddTableRows(table.table.const_data_ptr<float>(), field.width, rows,
-                        target);
+                        {x, column.offsets});
 }
 
 void StepEmbedder::AddContent(const Field& field, const Fourier& fourier,
-                              absl::Span<const FieldValue> values,
-                              const ScatterTarget& target) const {
+                              const Column& column, float* x) const {
   const std::int64_t num_inputs = fourier.weight.size(0);
-  std::vector<float> x;
-  x.reserve(values.size() * static_cast<std::size_t>(num_inputs));
-  for (const FieldValue& value : values) {
+  std::vector<float> inputs;
+  inputs.reserve(column.values.size() * static_cast<std::size_t>(num_inputs));
+  for (const FieldValue& value : column.values) {
     for (std::int64_t c = 0; c < num_inputs; ++c) {
-      x.push_back(LoadFloat(value, c));
+      inputs.push_back(ElementOrZero(value, field.config.first_element + c));
     }
   }
   kernels_.AddFourier(
       {fourier.weight.const_data_ptr<float>(),
        fourier.freqs.const_data_ptr<float>(),
        fourier.phases.const_data_ptr<float>(), num_inputs, field.width},
-      x.data(), target);
+      inputs.data(), {x, column.offsets});
 }
 
 void StepEmbedder::AddContent(const Field& field, const Projection& projection,
-                              absl::Span<const FieldValue> values,
-                              const ScatterTarget& target) const {
+                              const Column& column, float* x) const {
   const std::int64_t num_inputs = projection.linear->in_dim();
-  const auto num_steps = static_cast<std::int64_t>(values.size());
-  const at::TensorOptions device =
-      at::TensorOptions(at::kFloat).device(kernels_.device());
-  at::Tensor host = at::empty({num_steps, num_inputs}, at::kFloat);
+  const auto count = static_cast<std::int64_t>(column.values.size());
+  if (count == 0) return;
+  at::Tensor host = at::empty({count, num_inputs}, at::kFloat);
   float* to = host.data_ptr<float>();
-  for (const FieldValue& value : values) {
+  for (const FieldValue& value : column.values) {
     for (std::int64_t p = 0; p < num_inputs; ++p) {
-      *to++ = LoadFloat(value, p) * projection.scale + projection.offset;
+      *to++ = ElementOrZero(value, field.config.first_element + p) *
+                  projection.scale +
+              projection.offset;
     }
   }
-  const at::Tensor x = host.to(kernels_.device());
-  at::Tensor y = at::empty({num_steps, field.width}, device);
-  kernels_.Linear(*projection.linear, x.const_data_ptr<float>(), num_steps,
-                  y.data_ptr<float>(), kernels::LinearOutput::kStore);
-  std::vector<std::int64_t> rows(values.size());
-  for (std::size_t i = 0; i < rows.size(); ++i) {
-    rows[i] = static_cast<std::int64_t>(i);
+  const at::Tensor inputs = host.to(kernels_.device());
+  at::Tensor rows =
+      at::empty({count, field.width},
+                at::TensorOptions(at::kFloat).device(kernels_.device()));
+  kernels_.Linear({projection.linear.get(), inputs.const_data_ptr<float>(),
+                   count, rows.data_ptr<float>()});
+  std::vector<std::int64_t> indices(column.values.size());
+  for (std::size_t i = 0; i < indices.size(); ++i) {
+    indices[i] = static_cast<std::int64_t>(i);
   }
-  kernels_.AddTableRows(y.const_data_ptr<float>(), field.width, rows, target);
+  kernels_.AddTableRows(rows.const_data_ptr<float>(), field.width, indices,
+                        {x, column.offsets});
+}
+
+void StepEmbedder::AddContent(const Field& /*field*/, const Given& /*given*/,
+                              const Column& column, float* x) const {
+  std::vector<float> row;
+  for (std::size_t i = 0; i < column.values.size(); ++i) {
+    const FieldValue& value = column.values[i];
+    row.resize(static_cast<std::size_t>(value.count));
+    for (std::int64_t e = 0; e < value.count; ++e) {
+      row[static_cast<std::size_t>(e)] = LoadFloat(value, e);
+    }
+    kernels_.CopyFromHost(row.data(), value.count, x + column.offsets[i]);
+  }
 }
 
 }  // namespace stepd

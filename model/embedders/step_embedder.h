@@ -3,7 +3,7 @@
 //
 // Turns encoded steps into token rows.
 //
-// Thread safety: thread-safe once built.
+// Thread safety: thread-safe once built; an EmbedPlan is one runner's own.
 
 #ifndef STEPD_MODEL_EMBEDDERS_STEP_EMBEDDER_H_
 #define STEPD_MODEL_EMBEDDERS_STEP_EMBEDDER_H_
@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "ATen/core/Tensor.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "model/embedders/embedder_config.h"
@@ -23,6 +24,17 @@
 
 namespace stepd {
 
+// The steps of a batch, taken apart: what Embed() works from. Borrows the
+// steps. Kept between batches for its memory.
+struct EmbedPlan {
+  std::vector<FieldValue> values;        // [steps, fields of the layout]
+  std::vector<int> num_tokens;           // [steps]
+  std::vector<std::int64_t> first_rows;  // [steps] first token row of a step
+  // [steps, embedded fields] first token row of a field's content; -1: none.
+  std::vector<std::int64_t> content_rows;
+  std::int64_t num_rows = 0;
+};
+
 class StepEmbedder {
  public:
   // `kernels` must outlive the embedder.
@@ -30,14 +42,19 @@ class StepEmbedder {
                const std::vector<FieldSpec>& fields,
                const kernels::KernelSet& kernels);
 
-  const StepLayout& layout() const { return layout_; }
-  // Tokens of every step.
-  int tokens_per_step() const { return tokens_per_step_; }
+  // Bounds of CountTokens(); max is -1 when a field's entries are unbounded.
+  int min_tokens_per_step() const { return min_tokens_; }
+  int max_tokens_per_step() const { return max_tokens_; }
 
-  // Writes the tokens of `steps`, one after another, to x
-  // [steps * tokens_per_step, D] on the device.
-  // REQUIRES: every step is an encoding of layout().
-  void Embed(absl::Span<const absl::string_view> steps, float* x) const;
+  // Errors: kInvalidArgument  the bytes are no step of these fields, or it has
+  //                           no token, or not the fields it must have
+  absl::StatusOr<int> CountTokens(absl::string_view step) const;
+
+  // REQUIRES: CountTokens() of every step is OK.
+  void Plan(absl::Span<const absl::string_view> steps, EmbedPlan* plan) const;
+
+  // Writes plan.num_rows token rows to x [rows, D] on the device.
+  void Embed(const EmbedPlan& plan, float* x) const;
 
  private:
   struct Table {
@@ -53,30 +70,47 @@ class StepEmbedder {
     float scale;
     float offset;
   };
+  struct Given {};
   struct Field {
-    int index;                  // of the step's fields
-    std::int64_t width;         // W
-    std::int64_t first_offset;  // of its first token in a step's rows
-    at::Tensor type_row;        // [W], or undefined
-    std::variant<Table, Fourier, Projection> content;
+    FieldEmbedding config;  // its tensors are dropped
+    std::int64_t width;     // W
+    at::Tensor type_row;    // [W], or undefined
+    std::variant<Table, Fourier, Projection, Given> content;
+  };
+  // One field's values in the steps that have them, and where they go.
+  struct Column {
+    std::vector<FieldValue> values;
+    std::vector<std::int64_t> offsets;
   };
 
-  void AddField(const FieldEmbedding& config, std::int64_t first_offset);
-  // Each adds one field's content for all steps; values [steps, fields].
-  void AddContent(const Field& field, const Table& table,
-                  absl::Span<const FieldValue> values,
-                  const kernels::ScatterTarget& target) const;
+  void AddField(FieldEmbedding config);
+  bool IsAbsent(const Field& field, absl::Span<const FieldValue> step) const;
+  // Tokens of `field` in a step with these values; 0: none.
+  int FieldTokens(const Field& field, absl::Span<const FieldValue> step) const;
+  int StepTokens(absl::Span<const FieldValue> step) const;
+  void PlanStep(std::size_t step, EmbedPlan* plan) const;
+
+  void AddContent(const Field& field, const Table& table, const Column& column,
+                  float* x) const;
   void AddContent(const Field& field, const Fourier& fourier,
-                  absl::Span<const FieldValue> values,
-                  const kernels::ScatterTarget& target) const;
+                  const Column& column, float* x) const;
   void AddContent(const Field& field, const Projection& projection,
-                  absl::Span<const FieldValue> values,
-                  const kernels::ScatterTarget& target) const;
+                  const Column& column, float* x) const;
+  void AddContent(const Field& field, const Given& given, const Column& column,
+                  float* x) const;
+  // Adds `row` at every offset.
+  void AddEverywhere(const at::Tensor& row,
+                     absl::Span<const std::int64_t> offsets, float* x) const;
 
   const kernels::KernelSet& kernels_;
   StepLayout layout_;
   std::int64_t hidden_dim_;
-  int tokens_per_step_ = 0;
+  FieldLayout field_layout_;
+  FieldPresence presence_;
+  int min_content_tokens_;
+  int num_compute_tokens_ = 0;
+  int min_tokens_ = 0;
+  int max_tokens_ = 0;
   std::vector<Field> fields_;
   at::Tensor compute_tokens_;  // [K, D], or undefined
 };

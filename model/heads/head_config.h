@@ -25,6 +25,9 @@ struct OutputHeadConfig {
   std::vector<std::int64_t> shape;  // of the output, e.g. {A} or {A, V}
   std::optional<NormConfig> norm;
   std::vector<LinearWeights> layers;  // at least one
+  // Reads the residual stream after this layer (counted over all stages)
+  // instead of the decoder's output.
+  std::optional<int> read_layer;
 };
 
 enum class ScoreRule {

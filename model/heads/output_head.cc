@@ -39,12 +39,12 @@ void OutputHead::Forward(const KernelSet& kernels, const float* x,
   }
   for (std::size_t i = 0; i < layers_.size(); ++i) {
     float* y = scratch->Take(rows * layers_[i]->out_dim());
-    kernels.Linear(*layers_[i], x, rows, y, kernels::LinearOutput::kStore);
+    kernels.Linear({layers_[i].get(), x, rows, y});
     x = y;
     if (i + 1 == layers_.size()) break;
     const std::int64_t width = layers_[i]->out_dim() / 2;
     float* gated = scratch->Take(rows * width);
-    kernels.SiluGate(y, rows, width, gated);
+    kernels.ActivateGated(Activation::kSilu, y, rows, width, gated);
     x = gated;
   }
   kernels.CopyToHost(x, rows * out_dim(), host);

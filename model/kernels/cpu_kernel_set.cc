@@ -3,7 +3,9 @@
 
 #include "model/kernels/cpu_kernel_set.h"
 
+#include <algorithm>
 #include <cassert>
+#include <cmath>
 #include <cstddef>
 #include <cstring>
 #include <utility>
@@ -81,12 +83,14 @@ class CpuKernelSet : public KernelSet {
     return std::make_unique<CpuPackedLinear>(parts, kernels_.panel);
   }
 
-  void Linear(const PackedLinear& weights, const float* x, std::int64_t rows,
-              float* y, LinearOutput output) const override {
-    const auto& packed = static_cast<const CpuPackedLinear&>(weights);
+  void Linear(const LinearParams& params) const override {
+    const auto& packed = static_cast<const CpuPackedLinear&>(*params.weights);
     kernels_.linear({packed.panels(), packed.bias(), packed.in_dim(),
-                     packed.out_dim(), x, rows, y,
-                     output == LinearOutput::kAdd});
+                     packed.out_dim(), params.x,
+                     params.x_stride != 0 ? params.x_stride : packed.in_dim(),
+                     params.rows, params.y,
+                     params.y_stride != 0 ? params.y_stride : packed.out_dim(),
+                     params.output == LinearOutput::kAdd});
   }
 
   void RmsNorm(const float* x, std::int64_t rows, std::int64_t dim,
@@ -94,14 +98,63 @@ class CpuKernelSet : public KernelSet {
     kernels_.rms_norm(x, rows, dim, weight, eps, y);
   }
 
-  void SiluGate(const float* gate_up, std::int64_t rows, std::int64_t dim,
-                float* y) const override {
-    kernels_.silu_gate(gate_up, rows, dim, y);
+  void LayerNorm(const float* x, std::int64_t rows, std::int64_t dim,
+                 const LayerNormWeights& weights, float* y) const override {
+    kernels_.layer_norm(x, rows, dim, weights.weight, weights.bias, weights.eps,
+                        y);
   }
 
-  void RopeAppend(const RopeAppendParams& params) const override {
+  void NormHeads(const HeadRows& heads, const float* weight,
+                 float eps) const override {
+    for (std::int64_t i = 0; i < heads.num_tokens; ++i) {
+      float* x = heads.x + i * heads.token_stride;
+      kernels_.rms_norm(x, heads.num_heads, heads.dim, weight, eps, x);
+    }
+  }
+
+  void ActivateGated(Activation activation, const float* gate_up,
+                     std::int64_t rows, std::int64_t dim,
+                     float* y) const override {
+    kernels_.activate_gated(activation, gate_up, rows, dim, y);
+  }
+
+  void Activate(Activation activation, float* x,
+                std::int64_t count) const override {
+    kernels_.activate(activation, x, count);
+  }
+
+  void Rope(const HeadRows& heads, const RopeRows& rope) const override {
+    const std::int64_t half = heads.dim / 2;
+    for (std::int64_t i = 0; i < heads.num_tokens; ++i) {
+      float* head = heads.x + i * heads.token_stride;
+      for (int h = 0; h < heads.num_heads; ++h, head += heads.dim) {
+        kernels_.rope(head, half, rope.cos + i * half, rope.sin + i * half,
+                      rope.pairing);
+      }
+    }
+  }
+
+  // Block layout: keys [G][E][P], so that one key dimension of a block's 16
+  // tokens is one vector; values [G][P][V].
+  void AppendKv(const AppendKvParams& params) const override {
+    const AttentionShape& s = params.shape;
+    assert(s.tokens_per_block == kCpuTokensPerBlock);
     for (std::int64_t i = 0; i < params.layout->num_tokens(); ++i) {
-      RopeAppendToken(params, i);
+      const auto token = static_cast<std::size_t>(i);
+      const std::int64_t block = params.layout->token_blocks[token];
+      const std::int64_t offset = params.layout->token_offsets[token];
+      float* keys = params.slot.k + block * s.k_block_elements() + offset;
+      const float* k = params.k + i * params.k_stride;
+      for (std::int64_t d = 0; d < s.num_kv_heads * s.k_dim; ++d) {
+        keys[d * kCpuTokensPerBlock] = k[d];
+      }
+      if (params.slot.v == nullptr) continue;
+      const float* v = params.v + i * params.v_stride;
+      float* values = params.slot.v + block * s.v_block_elements();
+      for (std::int64_t g = 0; g < s.num_kv_heads; ++g) {
+        CopyFromHost(v + g * s.v_dim, s.v_dim,
+                     values + (g * kCpuTokensPerBlock + offset) * s.v_dim);
+      }
     }
   }
 
@@ -121,12 +174,63 @@ class CpuKernelSet : public KernelSet {
     }
   }
 
+  void CopyColumns(const float* x, std::int64_t x_stride, std::int64_t rows,
+                   std::int64_t columns, float* y,
+                   std::int64_t y_stride) const override {
+    for (std::int64_t i = 0; i < rows; ++i) {
+      CopyFromHost(x + i * x_stride, columns, y + i * y_stride);
+    }
+  }
+
+  void AddScaledRows(const float* x, std::int64_t dim,
+                     absl::Span<const std::int32_t> rows,
+                     absl::Span<const float> scales, float* y) const override {
+    for (std::size_t i = 0; i < rows.size(); ++i, x += dim) {
+      kernels_.add_scaled(x, dim, scales[i], y + rows[i] * dim);
+    }
+  }
+
+  void LoopInput(const LoopRows& loop, const float* embedding,
+                 std::int64_t columns, float* c) const override {
+    for (std::int64_t row = 0; row < loop.rows; ++row, c += loop.dim) {
+      CopyFromHost(loop.hidden + row * loop.dim, loop.dim, c);
+      kernels_.add_scaled(embedding, columns, 1.0F, c);
+      kernels_.add_scaled(loop.entry + row * loop.dim, loop.dim, 1.0F, c);
+    }
+  }
+
+  void LoopUpdate(const LoopRows& loop, const float* decay,
+                  const float* injection, const float* y) const override {
+    for (std::int64_t i = 0; i < loop.rows * loop.dim; ++i) {
+      const std::int64_t d = i % loop.dim;
+      loop.hidden[i] =
+          decay[d] * loop.hidden[i] + injection[d] * loop.entry[i] + y[i];
+    }
+  }
+
+  void LoopHalt(const LoopRows& loop, const float* logits, float threshold,
+                float* spent, float* out) const override {
+    for (std::int64_t row = 0; row < loop.rows; ++row) {
+      if (spent[row] >= threshold) continue;
+      const float p = 1.0F / (1.0F + std::exp(-logits[row]));
+      const float weight =
+          spent[row] + p >= threshold ? std::max(1.0F - spent[row], 0.0F) : p;
+      kernels_.add_scaled(loop.hidden + row * loop.dim, loop.dim, weight,
+                          out + row * loop.dim);
+      spent[row] += p;
+    }
+  }
+
+  void Zero(float* x, std::int64_t count) const override {
+    std::fill_n(x, count, 0.0F);
+  }
+
   void AddTableRows(const float* table, std::int64_t width,
                     absl::Span<const std::int64_t> indices,
                     const ScatterTarget& target) const override {
     for (std::size_t i = 0; i < indices.size(); ++i) {
-      kernels_.add(table + indices[i] * width, width,
-                   target.out + target.out_offsets[i]);
+      kernels_.add_scaled(table + indices[i] * width, width, 1.0F,
+                          target.out + target.out_offsets[i]);
     }
   }
 
@@ -150,65 +254,34 @@ class CpuKernelSet : public KernelSet {
   }
 
  private:
-  // Block layout: keys [G][E][P], so that one key dimension of a block's 16
-  // tokens is one vector; values [G][P][E].
-  void RopeAppendToken(const RopeAppendParams& params, std::int64_t i) const {
-    const AttentionShape& s = params.shape;
-    assert(s.tokens_per_block == kCpuTokensPerBlock);
-    const std::int64_t e = s.head_dim;
-    const float* cos = params.cos + i * e / 2;
-    const float* sin = params.sin + i * e / 2;
-    float* q = params.qkv + i * s.qkv_dim();
-    float* k = q + s.num_heads * e;
-    const float* v = k + s.num_kv_heads * e;
-    if (params.q_norm != nullptr) {
-      RmsNorm(q, s.num_heads, e, params.q_norm, params.q_norm_eps, q);
-    }
-    if (params.k_norm != nullptr) {
-      RmsNorm(k, s.num_kv_heads, e, params.k_norm, params.k_norm_eps, k);
-    }
-    const auto token = static_cast<std::size_t>(i);
-    const std::int64_t block =
-        params.layout->token_blocks[token] * s.block_elements();
-    const std::int64_t offset = params.layout->token_offsets[token];
-    for (int h = 0; h < s.num_heads; ++h) {
-      kernels_.rope(q + h * e, e / 2, cos, sin);
-    }
-    for (int g = 0; g < s.num_kv_heads; ++g) {
-      const std::int64_t head = block + g * e * kCpuTokensPerBlock;
-      kernels_.rope(k + g * e, e / 2, cos, sin);
-      float* keys = params.slot.k + head + offset;
-      for (std::int64_t d = 0; d < e; ++d) {
-        keys[d * kCpuTokensPerBlock] = k[g * e + d];
-      }
-      CopyFromHost(v + g * e, e, params.slot.v + head + offset * e);
-    }
-  }
-
   void AttendSlice(const PagedAttentionParams& params, std::size_t b) const {
     const BatchLayout& layout = *params.layout;
     const AttentionShape& s = params.shape;
-    const std::int64_t e = s.head_dim;
-    const int group = s.num_heads / s.num_kv_heads;
+    const std::int64_t group = s.num_heads / s.num_kv_heads;
     const std::int32_t first = layout.query_indptr[b];
     CpuAttentionArgs args = {};
     args.query_stride = params.query_stride;
-    args.out_stride = s.num_heads * e;
-    args.block_elements = s.block_elements();
+    args.out_stride = std::int64_t{s.num_heads} * s.v_dim;
+    args.k_block_elements = s.k_block_elements();
+    args.v_block_elements = s.v_block_elements();
     args.blocks = layout.block_indices.data() + layout.block_indptr[b];
     args.num_new = layout.query_indptr[b + 1] - first;
     args.kv_len = layout.kv_lens[b];
-    args.group = group;
-    args.head_dim = s.head_dim;
+    args.group = static_cast<int>(group);
+    args.k_dim = s.k_dim;
+    args.v_dim = s.v_dim;
     args.scale = params.softmax_scale;
     args.window_left = params.window_left;
     args.scratch =
         AttentionScratch(group * RoundUp(args.kv_len, kCpuTokensPerBlock));
-    for (int g = 0; g < s.num_kv_heads; ++g) {
-      args.query = params.query + first * params.query_stride + g * group * e;
-      args.out = params.out + first * args.out_stride + g * group * e;
-      args.k = params.slot.k + g * e * kCpuTokensPerBlock;
-      args.v = params.slot.v + g * e * kCpuTokensPerBlock;
+    for (std::int64_t g = 0; g < s.num_kv_heads; ++g) {
+      args.query =
+          params.query + first * params.query_stride + g * group * s.k_dim;
+      args.out = params.out + first * args.out_stride + g * group * s.v_dim;
+      args.k = params.slot.k + g * s.k_dim * kCpuTokensPerBlock;
+      args.v = params.slot.v == nullptr
+                   ? nullptr
+                   : params.slot.v + g * s.v_dim * kCpuTokensPerBlock;
       kernels_.attention(args);
     }
   }

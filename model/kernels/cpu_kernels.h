@@ -13,6 +13,8 @@
 
 #include <stdint.h>
 
+#include "model/kinds.h"
+
 namespace stepd::kernels {
 
 // Tokens per KV block that the attention kernel is written for: one block's
@@ -24,10 +26,12 @@ struct CpuLinearArgs {
   const float* bias;    // [ceil(out / panel) * panel], or nullptr
   int64_t in_dim;
   int64_t out_dim;
-  const float* x;  // [rows, in_dim]
+  const float* x;    // [rows, in_dim]
+  int64_t x_stride;  // elements between rows
   int64_t rows;
-  float* y;     // [rows, out_dim]
-  bool is_add;  // y += instead of y =
+  float* y;          // [rows, out_dim]
+  int64_t y_stride;  // elements between rows
+  bool is_add;       // y += instead of y =
 };
 
 // One slice of a batch and one KV head of it.
@@ -36,16 +40,18 @@ struct CpuAttentionArgs {
   int64_t query_stride;  // elements between tokens
   float* out;            // likewise
   int64_t out_stride;    // elements between tokens
-  const float* k;        // this KV head in block 0: [head_dim][16]
-  // This KV head in block 0: [16][head_dim]. 15 floats behind the last block
-  // must be readable.
+  const float* k;        // this KV head in block 0: [k_dim][16]
+  // This KV head in block 0: [16][v_dim]. 15 floats behind the last block must
+  // be readable. nullptr: values are the first v_dim columns of the keys.
   const float* v;
-  int64_t block_elements;  // between blocks
-  const int32_t* blocks;   // block table
-  int64_t num_new;         // new tokens of the slice
-  int64_t kv_len;          // tokens, new ones included
-  int group;               // query heads per KV head
-  int head_dim;
+  int64_t k_block_elements;  // between blocks
+  int64_t v_block_elements;
+  const int32_t* blocks;  // block table
+  int64_t num_new;        // new tokens of the slice
+  int64_t kv_len;         // tokens, new ones included
+  int group;              // query heads per KV head
+  int k_dim;
+  int v_dim;
   float scale;
   int64_t window_left;  // -1 = all
   float* scratch;       // [group * round_up(kv_len, 16)]
@@ -67,12 +73,17 @@ struct CpuKernels {
   void (*linear)(const CpuLinearArgs& args);
   void (*rms_norm)(const float* x, int64_t rows, int64_t dim,
                    const float* weight, float eps, float* y);
-  void (*silu_gate)(const float* gate_up, int64_t rows, int64_t dim, float* y);
-  // Turns one head by half-split rope.
+  void (*layer_norm)(const float* x, int64_t rows, int64_t dim,
+                     const float* weight, const float* bias, float eps,
+                     float* y);
+  void (*activate_gated)(Activation activation, const float* gate_up,
+                         int64_t rows, int64_t dim, float* y);
+  void (*activate)(Activation activation, float* x, int64_t count);
+  // Turns one head.
   void (*rope)(float* head, int64_t half_dim, const float* cos,
-               const float* sin);
+               const float* sin, RopePairing pairing);
   void (*attention)(const CpuAttentionArgs& args);
-  void (*add)(const float* x, int64_t count, float* y);  // y += x
+  void (*add_scaled)(const float* x, int64_t count, float scale, float* y);
   void (*add_fourier)(const CpuFourierArgs& args);
 };
 

@@ -5,8 +5,8 @@
 // sizes in, numbers out. Two sets exist: stepd's own CPU kernels and LibTorch's
 // operators (the reference, and the first GPU path).
 //
-//   N tokens of a batch, B slices, D width, H query heads, G KV heads, E head
-//   size, P tokens per block
+//   N tokens of a batch, B slices, D width, H query heads, G KV heads, E key
+//   head size, V value head size, P tokens per block
 //
 // Value pointers are on the set's device; index arrays and BatchLayout are on
 // the host. Matrices are row-major float32.
@@ -24,6 +24,7 @@
 
 #include "ATen/core/Tensor.h"
 #include "absl/types/span.h"
+#include "model/kinds.h"
 #include "model/linear_weights.h"
 
 namespace stepd::kernels {
@@ -69,40 +70,62 @@ struct BatchLayout {
 };
 
 // Keys and values of one layer visit, all blocks. The order inside a block is
-// the set's own; a block is tokens_per_block * num_kv_heads * head_size
-// numbers of each.
+// the set's own.
 struct KvSlot {
   float* k = nullptr;
-  float* v = nullptr;
+  float* v = nullptr;  // nullptr: values are the first V columns of the keys
 };
 
 struct AttentionShape {
   int num_heads = 0;         // H
   int num_kv_heads = 0;      // G, divides H
-  int head_dim = 0;          // E, even
+  int k_dim = 0;             // E
+  int v_dim = 0;             // V
   int tokens_per_block = 0;  // P
 
-  std::int64_t qkv_dim() const {
-    return std::int64_t{num_heads + 2 * num_kv_heads} * head_dim;
+  std::int64_t k_block_elements() const {
+    return std::int64_t{tokens_per_block} * num_kv_heads * k_dim;
   }
-  std::int64_t block_elements() const {
-    return std::int64_t{tokens_per_block} * num_kv_heads * head_dim;
+  std::int64_t v_block_elements() const {
+    return std::int64_t{tokens_per_block} * num_kv_heads * v_dim;
   }
 };
 
-struct RopeAppendParams {
+struct LinearParams {
+  const PackedLinear* weights = nullptr;
+  const float* x = nullptr;  // [rows, in_dim]
+  std::int64_t rows = 0;
+  float* y = nullptr;  // [rows, out_dim]
+  LinearOutput output = LinearOutput::kStore;
+  // Elements between rows; 0: they are dense.
+  std::int64_t x_stride = 0;
+  std::int64_t y_stride = 0;
+};
+
+// Heads of token rows: head h of token i is at x + i * token_stride + h * dim.
+struct HeadRows {
+  float* x = nullptr;
+  std::int64_t num_tokens = 0;
+  std::int64_t token_stride = 0;  // elements
+  int num_heads = 0;
+  int dim = 0;
+};
+
+// Cosines and sines of the tokens of a batch.
+struct RopeRows {
+  const float* cos = nullptr;  // [N, dim / 2]
+  const float* sin = nullptr;
+  RopePairing pairing = RopePairing::kHalfSplit;
+};
+
+struct AppendKvParams {
   const BatchLayout* layout = nullptr;
   AttentionShape shape;
-  // [N, H + 2G, E]: queries, keys, values. Queries are turned in place.
-  float* qkv = nullptr;
-  const float* cos = nullptr;  // [N, E / 2]
-  const float* sin = nullptr;  // [N, E / 2]
-  // Weights [E] of the norms before rope; nullptr = none.
-  const float* q_norm = nullptr;
-  const float* k_norm = nullptr;
-  float q_norm_eps = 0.0F;
-  float k_norm_eps = 0.0F;
-  KvSlot slot;  // receives the turned keys and the values
+  const float* k = nullptr;   // [N, G, E], rows `k_stride` apart
+  std::int64_t k_stride = 0;  // elements
+  const float* v = nullptr;   // [N, G, V]; unused if slot.v is nullptr
+  std::int64_t v_stride = 0;
+  KvSlot slot;
 };
 
 struct PagedAttentionParams {
@@ -113,7 +136,7 @@ struct PagedAttentionParams {
   KvSlot slot;
   float softmax_scale = 0.0F;     // multiplies q.k
   std::int64_t window_left = -1;  // tokens visible to the left; -1 = all
-  float* out = nullptr;           // [N, H, E]
+  float* out = nullptr;           // [N, H, V]
 };
 
 // Adds into token rows: entry i adds to `out + out_offsets[i]`.
@@ -138,20 +161,39 @@ class KernelSet {
 
   // Step time -------------------------------------------------------------
 
-  // x [rows, in_dim] -> y [rows, out_dim].
-  virtual void Linear(const PackedLinear& weights, const float* x,
-                      std::int64_t rows, float* y,
-                      LinearOutput output) const = 0;
+  virtual void Linear(const LinearParams& params) const = 0;
 
-  // y = weight * x / sqrt(mean(x^2) + eps), per row of `dim`.
+  // y = weight * x / sqrt(mean(x^2) + eps), per row of `dim`; y may be x.
   virtual void RmsNorm(const float* x, std::int64_t rows, std::int64_t dim,
                        const float* weight, float eps, float* y) const = 0;
 
-  // [gate | up] of width 2 * dim -> silu(gate) * up of width dim.
-  virtual void SiluGate(const float* gate_up, std::int64_t rows,
-                        std::int64_t dim, float* y) const = 0;
+  // y = weight * (x - mean) / sqrt(var + eps) + bias, per row of `dim`; bias
+  // nullptr: none; y may be x.
+  struct LayerNormWeights {
+    const float* weight = nullptr;
+    const float* bias = nullptr;
+    float eps = 0.0F;
+  };
+  virtual void LayerNorm(const float* x, std::int64_t rows, std::int64_t dim,
+                         const LayerNormWeights& weights, float* y) const = 0;
 
-  virtual void RopeAppend(const RopeAppendParams& params) const = 0;
+  // RmsNorm of every head, in place.
+  virtual void NormHeads(const HeadRows& heads, const float* weight,
+                         float eps) const = 0;
+
+  // [gate | up] of width 2 * dim -> activation(gate) * up of width dim.
+  virtual void ActivateGated(Activation activation, const float* gate_up,
+                             std::int64_t rows, std::int64_t dim,
+                             float* y) const = 0;
+  // x = activation(x).
+  virtual void Activate(Activation activation, float* x,
+                        std::int64_t count) const = 0;
+
+  // Turns every head by its token's position, in place.
+  virtual void Rope(const HeadRows& heads, const RopeRows& rope) const = 0;
+
+  // Writes the new tokens' keys and values into their blocks.
+  virtual void AppendKv(const AppendKvParams& params) const = 0;
 
   // Causal attention of every new token over its own session, read through
   // the block tables. REQUIRES: the new tokens are appended already.
@@ -161,6 +203,38 @@ class KernelSet {
   virtual void GatherRows(const float* x, std::int64_t dim,
                           absl::Span<const std::int32_t> rows,
                           float* y) const = 0;
+
+  // `columns` of every row, between matrices whose rows are `x_stride` and
+  // `y_stride` elements apart.
+  virtual void CopyColumns(const float* x, std::int64_t x_stride,
+                           std::int64_t rows, std::int64_t columns, float* y,
+                           std::int64_t y_stride) const = 0;
+
+  // y[rows[i]] += scales[i] * x[i]; rows and scales on the host.
+  virtual void AddScaledRows(const float* x, std::int64_t dim,
+                             absl::Span<const std::int32_t> rows,
+                             absl::Span<const float> scales,
+                             float* y) const = 0;
+
+  // One loop of a recurrent stage (decoder_config.h), rows of `dim`.
+  struct LoopRows {
+    std::int64_t rows = 0;
+    std::int64_t dim = 0;
+    const float* entry = nullptr;  // e [rows, dim]
+    float* hidden = nullptr;       // h [rows, dim]
+  };
+  // c = h + e, the first `columns` of h with the loop's embedding added.
+  virtual void LoopInput(const LoopRows& loop, const float* embedding,
+                         std::int64_t columns, float* c) const = 0;
+  // h = decay * h + injection * e + y.
+  virtual void LoopUpdate(const LoopRows& loop, const float* decay,
+                          const float* injection, const float* y) const = 0;
+  // out += w h by each token's halting logit [rows]; `spent` [rows] is the sum
+  // of its probabilities so far: at the threshold the token has halted.
+  virtual void LoopHalt(const LoopRows& loop, const float* logits,
+                        float threshold, float* spent, float* out) const = 0;
+
+  virtual void Zero(float* x, std::int64_t count) const = 0;
 
   // Adds table[indices[i]] (each `width` numbers).
   virtual void AddTableRows(const float* table, std::int64_t width,

@@ -48,13 +48,14 @@ class TorchKernelSet : public KernelSet {
         biases.empty() ? at::Tensor() : ToDevice(*this, at::cat(biases)));
   }
 
-  void Linear(const PackedLinear& weights, const float* x, std::int64_t rows,
-              float* y, LinearOutput output) const override {
-    const auto& packed = static_cast<const TorchPackedLinear&>(weights);
-    const at::Tensor product = at::linear(View(x, {rows, packed.in_dim()}),
-                                          packed.weight(), packed.bias());
-    at::Tensor to = View(y, {rows, packed.out_dim()});
-    if (output == LinearOutput::kAdd) {
+  void Linear(const LinearParams& params) const override {
+    const auto& packed = static_cast<const TorchPackedLinear&>(*params.weights);
+    const at::Tensor product = at::linear(
+        Strided(params.x, params.rows, packed.in_dim(), params.x_stride),
+        packed.weight(), packed.bias());
+    at::Tensor to =
+        Strided(params.y, params.rows, packed.out_dim(), params.y_stride);
+    if (params.output == LinearOutput::kAdd) {
       to.add_(product);
     } else {
       to.copy_(product);
@@ -66,37 +67,69 @@ class TorchKernelSet : public KernelSet {
     View(y, {rows, dim}).copy_(Normalized(View(x, {rows, dim}), weight, eps));
   }
 
-  void SiluGate(const float* gate_up, std::int64_t rows, std::int64_t dim,
-                float* y) const override {
+  void LayerNorm(const float* x, std::int64_t rows, std::int64_t dim,
+                 const LayerNormWeights& weights, float* y) const override {
+    const at::Tensor bias =
+        weights.bias == nullptr ? at::Tensor() : View(weights.bias, {dim});
+    View(y, {rows, dim})
+        .copy_(at::layer_norm(View(x, {rows, dim}), {dim},
+                              View(weights.weight, {dim}), bias, weights.eps));
+  }
+
+  void NormHeads(const HeadRows& heads, const float* weight,
+                 float eps) const override {
+    at::Tensor x = Heads(heads);
+    x.copy_(Normalized(x, weight, eps));
+  }
+
+  void ActivateGated(Activation activation, const float* gate_up,
+                     std::int64_t rows, std::int64_t dim,
+                     float* y) const override {
     const at::Tensor both = View(gate_up, {rows, 2, dim});
-    View(y, {rows, dim}).copy_(at::silu(both.select(1, 0)) * both.select(1, 1));
+    View(y, {rows, dim})
+        .copy_(Activated(activation, both.select(1, 0)) * both.select(1, 1));
+  }
+
+  void Activate(Activation activation, float* x,
+                std::int64_t count) const override {
+    at::Tensor values = View(x, {count});
+    values.copy_(Activated(activation, values));
+  }
+
+  void Rope(const HeadRows& heads, const RopeRows& rope) const override {
+    at::Tensor x = Heads(heads);
+    const std::int64_t half = heads.dim / 2;
+    const at::Tensor cos = View(rope.cos, {heads.num_tokens, 1, half});
+    const at::Tensor sin = View(rope.sin, {heads.num_tokens, 1, half});
+    const bool is_split = rope.pairing == RopePairing::kHalfSplit;
+    const at::Tensor pairs = is_split
+                                 ? x.unflatten(-1, {2, half}).transpose(-1, -2)
+                                 : x.unflatten(-1, {half, 2});
+    const at::Tensor a = pairs.select(-1, 0);
+    const at::Tensor b = pairs.select(-1, 1);
+    const at::Tensor turned =
+        at::stack({a * cos - b * sin, b * cos + a * sin}, -1);
+    x.copy_((is_split ? turned.transpose(-1, -2) : turned).flatten(-2));
   }
 
   // Block layout: keys and values [P][G][E].
-  void RopeAppend(const RopeAppendParams& params) const override {
+  void AppendKv(const AppendKvParams& params) const override {
     const AttentionShape& s = params.shape;
     const std::int64_t n = params.layout->num_tokens();
-    at::Tensor qkv =
-        View(params.qkv, {n, s.num_heads + 2 * s.num_kv_heads, s.head_dim});
-    const at::Tensor cos = View(params.cos, {n, 1, s.head_dim / 2});
-    const at::Tensor sin = View(params.sin, {n, 1, s.head_dim / 2});
-    at::Tensor q = qkv.narrow(1, 0, s.num_heads);
-    at::Tensor k = qkv.narrow(1, s.num_heads, s.num_kv_heads);
-    const at::Tensor v =
-        qkv.narrow(1, s.num_heads + s.num_kv_heads, s.num_kv_heads);
-    if (params.q_norm != nullptr) {
-      q.copy_(Normalized(q, params.q_norm, params.q_norm_eps));
-    }
-    if (params.k_norm != nullptr) {
-      k.copy_(Normalized(k, params.k_norm, params.k_norm_eps));
-    }
-    q.copy_(Turned(q, cos, sin));
-    const at::Tensor turned_k = Turned(k, cos, sin);
     const at::Tensor places =
         Indices(params.layout->token_blocks) * s.tokens_per_block +
         Indices(params.layout->token_offsets);
-    Tokens(params.slot.k, places, s).index_copy_(0, places, turned_k);
-    Tokens(params.slot.v, places, s).index_copy_(0, places, v);
+    const std::int64_t count = places.max().item<std::int64_t>() + 1;
+    const auto append = [&](float* slot, const float* rows, std::int64_t width,
+                            std::int64_t stride) {
+      View(slot, {count, width})
+          .index_copy_(0, places, Strided(rows, n, width, stride));
+    };
+    append(params.slot.k, params.k, std::int64_t{s.num_kv_heads} * s.k_dim,
+           params.k_stride);
+    if (params.slot.v == nullptr) return;
+    append(params.slot.v, params.v, std::int64_t{s.num_kv_heads} * s.v_dim,
+           params.v_stride);
   }
 
   void PagedAttention(const PagedAttentionParams& params) const override {
@@ -113,6 +146,56 @@ class TorchKernelSet : public KernelSet {
       View(y + static_cast<std::int64_t>(i) * dim, {dim})
           .copy_(View(x + rows[i] * dim, {dim}));
     }
+  }
+
+  void CopyColumns(const float* x, std::int64_t x_stride, std::int64_t rows,
+                   std::int64_t columns, float* y,
+                   std::int64_t y_stride) const override {
+    Strided(y, rows, columns, y_stride)
+        .copy_(Strided(x, rows, columns, x_stride));
+  }
+
+  void AddScaledRows(const float* x, std::int64_t dim,
+                     absl::Span<const std::int32_t> rows,
+                     absl::Span<const float> scales, float* y) const override {
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+      View(y + rows[i] * dim, {dim})
+          .add_(View(x + static_cast<std::int64_t>(i) * dim, {dim}), scales[i]);
+    }
+  }
+
+  void LoopInput(const LoopRows& loop, const float* embedding,
+                 std::int64_t columns, float* c) const override {
+    at::Tensor to = View(c, {loop.rows, loop.dim});
+    to.copy_(View(loop.hidden, {loop.rows, loop.dim}));
+    to.narrow(1, 0, columns).add_(View(embedding, {columns}));
+    to.add_(View(loop.entry, {loop.rows, loop.dim}));
+  }
+
+  void LoopUpdate(const LoopRows& loop, const float* decay,
+                  const float* injection, const float* y) const override {
+    const std::vector<std::int64_t> shape = {loop.rows, loop.dim};
+    at::Tensor hidden = View(loop.hidden, shape);
+    hidden.copy_(View(decay, {loop.dim}) * hidden +
+                 View(injection, {loop.dim}) * View(loop.entry, shape) +
+                 View(y, shape));
+  }
+
+  void LoopHalt(const LoopRows& loop, const float* logits, float threshold,
+                float* spent, float* out) const override {
+    at::Tensor sum = View(spent, {loop.rows});
+    const at::Tensor p = View(logits, {loop.rows}).sigmoid();
+    const at::Tensor is_halted = sum >= threshold;
+    const at::Tensor weight =
+        at::where(sum + p >= threshold, (1.0 - sum).clamp_min(0.0), p)
+            .masked_fill(is_halted, 0.0);
+    View(out, {loop.rows, loop.dim})
+        .add_(weight.unsqueeze(1) * View(loop.hidden, {loop.rows, loop.dim}));
+    sum.add_(p.masked_fill(is_halted, 0.0));
+  }
+
+  void Zero(float* x, std::int64_t count) const override {
+    View(x, {count}).zero_();
   }
 
   void AddTableRows(const float* table, std::int64_t width,
@@ -160,6 +243,34 @@ class TorchKernelSet : public KernelSet {
                          at::TensorOptions(at::kFloat).device(device_));
   }
 
+  // Rows `stride` apart; 0: dense.
+  at::Tensor Strided(const float* data, std::int64_t rows, std::int64_t dim,
+                     std::int64_t stride) const {
+    return at::from_blob(const_cast<float*>(data), {rows, dim},
+                         {stride != 0 ? stride : dim, 1},
+                         at::TensorOptions(at::kFloat).device(device_));
+  }
+
+  // [tokens, heads, dim].
+  at::Tensor Heads(const HeadRows& heads) const {
+    return at::from_blob(heads.x,
+                         {heads.num_tokens, heads.num_heads, heads.dim},
+                         {heads.token_stride, heads.dim, 1},
+                         at::TensorOptions(at::kFloat).device(device_));
+  }
+
+  static at::Tensor Activated(Activation activation, const at::Tensor& x) {
+    switch (activation) {
+      case Activation::kSilu:
+        return at::silu(x);
+      case Activation::kGelu:
+        return at::gelu(x);
+      case Activation::kRelu:
+        break;
+    }
+    return at::relu(x);
+  }
+
   at::Tensor Indices(const std::vector<std::int32_t>& host) const {
     return at::from_blob(const_cast<std::int32_t*>(host.data()),
                          {static_cast<std::int64_t>(host.size())}, at::kInt)
@@ -172,29 +283,15 @@ class TorchKernelSet : public KernelSet {
     return View(weight, {x.size(-1)}) * (x * at::rsqrt(mean + eps));
   }
 
-  static at::Tensor Turned(const at::Tensor& x, const at::Tensor& cos,
-                           const at::Tensor& sin) {
-    const std::vector<at::Tensor> half = x.chunk(2, -1);
-    return at::cat(
-        {half[0] * cos - half[1] * sin, half[1] * cos + half[0] * sin}, -1);
-  }
-
-  // All tokens of a slot up to the last of `places`, as rows [.., G, E].
-  at::Tensor Tokens(float* data, const at::Tensor& places,
-                    const AttentionShape& s) const {
-    const std::int64_t count = places.max().item<std::int64_t>() + 1;
-    return View(data, {count, s.num_kv_heads, s.head_dim});
-  }
-
-  // Keys or values of one slice, gathered: [len, G, E].
+  // Keys or values of one slice, gathered: [len, G, dim].
   at::Tensor Gathered(float* data, const BatchLayout& layout, std::size_t b,
-                      const AttentionShape& s) const {
+                      const AttentionShape& s, std::int64_t dim) const {
     const std::vector<std::int32_t> blocks(
         layout.block_indices.begin() + layout.block_indptr[b],
         layout.block_indices.begin() + layout.block_indptr[b + 1]);
     const at::Tensor ids = Indices(blocks);
     const std::int64_t count = ids.max().item<std::int64_t>() + 1;
-    return View(data, {count, s.tokens_per_block, s.num_kv_heads, s.head_dim})
+    return View(data, {count, s.tokens_per_block, s.num_kv_heads, dim})
         .index_select(0, ids)
         .flatten(0, 1)
         .narrow(0, 0, layout.kv_lens[b]);
@@ -207,21 +304,23 @@ class TorchKernelSet : public KernelSet {
     const std::int64_t num_new = layout.query_indptr[b + 1] - first;
     const std::int64_t len = layout.kv_lens[b];
     const std::int64_t group = s.num_heads / s.num_kv_heads;
-    const std::int64_t e = s.head_dim;
     // [H, T, E] against [H, len, E].
     const at::Tensor q =
         at::from_blob(
             const_cast<float*>(params.query) + first * params.query_stride,
-            {num_new, s.num_heads, e}, {params.query_stride, e, 1},
+            {num_new, s.num_heads, s.k_dim}, {params.query_stride, s.k_dim, 1},
             at::TensorOptions(at::kFloat).device(device_))
             .transpose(0, 1);
-    const auto per_head = [&](float* data) {
-      return Gathered(data, layout, b, s)
-          .transpose(0, 1)
-          .repeat_interleave(group, 0);
+    const at::Tensor keys = Gathered(params.slot.k, layout, b, s, s.k_dim);
+    const at::Tensor values =
+        params.slot.v == nullptr
+            ? keys.narrow(2, 0, s.v_dim)
+            : Gathered(params.slot.v, layout, b, s, s.v_dim);
+    const auto per_head = [group](const at::Tensor& rows) {
+      return rows.transpose(0, 1).repeat_interleave(group, 0);
     };
-    at::Tensor scores = at::matmul(q, per_head(params.slot.k).transpose(1, 2)) *
-                        params.softmax_scale;
+    at::Tensor scores =
+        at::matmul(q, per_head(keys).transpose(1, 2)) * params.softmax_scale;
     const at::Tensor key = at::arange(len, scores.options().dtype(at::kLong));
     const at::Tensor query =
         (key.narrow(0, len - num_new, num_new)).unsqueeze(1);
@@ -232,8 +331,9 @@ class TorchKernelSet : public KernelSet {
     scores =
         scores.masked_fill(is_hidden, -std::numeric_limits<float>::infinity());
     const at::Tensor mixed =
-        at::matmul(at::softmax(scores, -1), per_head(params.slot.v));
-    View(params.out + first * s.num_heads * e, {num_new, s.num_heads, e})
+        at::matmul(at::softmax(scores, -1), per_head(values));
+    const std::int64_t width = std::int64_t{s.num_heads} * s.v_dim;
+    View(params.out + first * width, {num_new, s.num_heads, s.v_dim})
         .copy_(mixed.transpose(0, 1));
   }
 

@@ -32,7 +32,9 @@ absl::StatusOr<KvCache> KvCache::Create(absl::Span<const KvCacheSpec> slots,
           at::empty({spec.k_per_token * num_tokens + kPadding}, options);
       at::Tensor v =
           at::empty({spec.v_per_token * num_tokens + kPadding}, options);
-      cache.slots_.push_back({k.data_ptr<float>(), v.data_ptr<float>()});
+      cache.slots_.push_back({k.data_ptr<float>(), spec.v_per_token > 0
+                                                       ? v.data_ptr<float>()
+                                                       : nullptr});
       cache.memory_.push_back(std::move(k));
       cache.memory_.push_back(std::move(v));
     }

@@ -22,7 +22,7 @@ namespace stepd {
 // What one layer visit caches of a token: float32 numbers.
 struct KvCacheSpec {
   std::int64_t k_per_token = 0;
-  std::int64_t v_per_token = 0;
+  std::int64_t v_per_token = 0;  // 0: values are columns of the keys
 
   std::int64_t bytes_per_token() const {
     return (k_per_token + v_per_token) *

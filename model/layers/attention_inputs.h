@@ -1,7 +1,7 @@
 // Copyright 2026 The stepd authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// What a decoder hands to a layer besides the rows.
+// What a decoder hands to an attention layer besides the rows.
 
 #ifndef STEPD_MODEL_LAYERS_ATTENTION_INPUTS_H_
 #define STEPD_MODEL_LAYERS_ATTENTION_INPUTS_H_
@@ -14,9 +14,8 @@ namespace stepd {
 // Borrowed for the duration of one layer.
 struct AttentionInputs {
   const kernels::BatchLayout* layout = nullptr;
-  const float* cos = nullptr;  // [N, head_dim / 2], of the layer's rope
-  const float* sin = nullptr;
-  kernels::KvSlot slot;  // of this layer visit
+  kernels::RopeRows rope;  // of the layer's own RopeConfig
+  kernels::KvSlot slot;    // of this layer visit
   Scratch* scratch = nullptr;
 };
 

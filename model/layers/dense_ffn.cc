@@ -5,27 +5,35 @@
 
 namespace stepd {
 
-using kernels::LinearOutput;
-
 DenseFfn::DenseFfn(const DenseFfnConfig& config,
                    const kernels::KernelSet& kernels)
-    : gate_up_(kernels.Pack({config.gate, config.up})),
+    : activation_(config.activation),
+      is_gated_(config.gate.weight.defined()),
+      up_(is_gated_ ? kernels.Pack({config.gate, config.up})
+                    : kernels.Pack({config.up})),
       down_(kernels.Pack({config.down})) {}
 
 std::int64_t DenseFfn::ScratchSize(std::int64_t num_tokens) const {
-  return Scratch::Rounded(num_tokens * gate_up_->out_dim()) +
-         Scratch::Rounded(num_tokens * down_->in_dim());
+  const std::int64_t gated =
+      is_gated_ ? Scratch::Rounded(num_tokens * down_->in_dim()) : 0;
+  return Scratch::Rounded(num_tokens * up_->out_dim()) + gated;
 }
 
-void DenseFfn::AddTo(const kernels::KernelSet& kernels, const float* x,
-                     std::int64_t num_tokens, Scratch* scratch,
-                     float* residual) const {
+void DenseFfn::Forward(const kernels::KernelSet& kernels, const float* x,
+                       std::int64_t num_tokens, Scratch* scratch,
+                       kernels::LinearOutput output, float* y) const {
   const Scratch::Scope scope(scratch);
-  float* gate_up = scratch->Take(num_tokens * gate_up_->out_dim());
-  float* gated = scratch->Take(num_tokens * down_->in_dim());
-  kernels.Linear(*gate_up_, x, num_tokens, gate_up, LinearOutput::kStore);
-  kernels.SiluGate(gate_up, num_tokens, down_->in_dim(), gated);
-  kernels.Linear(*down_, gated, num_tokens, residual, LinearOutput::kAdd);
+  const std::int64_t width = down_->in_dim();
+  float* up = scratch->Take(num_tokens * up_->out_dim());
+  float* activated = up;
+  kernels.Linear({up_.get(), x, num_tokens, up});
+  if (is_gated_) {
+    activated = scratch->Take(num_tokens * width);
+    kernels.ActivateGated(activation_, up, num_tokens, width, activated);
+  } else {
+    kernels.Activate(activation_, up, num_tokens * width);
+  }
+  kernels.Linear({down_.get(), activated, num_tokens, y, output});
 }
 
 }  // namespace stepd

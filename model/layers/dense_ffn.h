@@ -1,7 +1,7 @@
 // Copyright 2026 The stepd authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// The gated feed-forward block (SwiGLU, arXiv:2002.05202).
+// The dense feed-forward block, with a gate (arXiv:2002.05202) or without.
 //
 // Thread safety: thread-safe once built.
 
@@ -24,13 +24,23 @@ class DenseFfn {
   // Scratch floats for `num_tokens` rows.
   std::int64_t ScratchSize(std::int64_t num_tokens) const;
 
-  // residual += ffn(x); x [num_tokens, D] is normed already.
+  // y = ffn(x), or y += ffn(x); x [num_tokens, D].
+  void Forward(const kernels::KernelSet& kernels, const float* x,
+               std::int64_t num_tokens, Scratch* scratch,
+               kernels::LinearOutput output, float* y) const;
+
+  // residual += ffn(x); x is normed already.
   void AddTo(const kernels::KernelSet& kernels, const float* x,
-             std::int64_t num_tokens, Scratch* scratch, float* residual) const;
+             std::int64_t num_tokens, Scratch* scratch, float* residual) const {
+    Forward(kernels, x, num_tokens, scratch, kernels::LinearOutput::kAdd,
+            residual);
+  }
 
  private:
-  std::unique_ptr<kernels::PackedLinear> gate_up_;  // [2F, D]
-  std::unique_ptr<kernels::PackedLinear> down_;     // [D, F]
+  Activation activation_;
+  bool is_gated_;
+  std::unique_ptr<kernels::PackedLinear> up_;    // [2F, D]: gate, up; or [F, D]
+  std::unique_ptr<kernels::PackedLinear> down_;  // [D, F]
 };
 
 }  // namespace stepd

@@ -12,7 +12,7 @@ using kernels::KernelSet;
 GqaAttention::GqaAttention(const GqaConfig& config, const KernelSet& kernels,
                            int tokens_per_block)
     : shape_{config.num_heads, config.num_kv_heads, config.head_dim,
-             tokens_per_block},
+             config.head_dim, tokens_per_block},
       window_left_(config.window_left),
       softmax_scale_(1.0F / std::sqrt(static_cast<float>(config.head_dim))),
       qkv_(kernels.Pack({config.q, config.k, config.v})),
@@ -22,8 +22,7 @@ GqaAttention::GqaAttention(const GqaConfig& config, const KernelSet& kernels,
 }
 
 KvCacheSpec GqaAttention::cache_spec() const {
-  const std::int64_t width =
-      std::int64_t{shape_.num_kv_heads} * shape_.head_dim;
+  const std::int64_t width = std::int64_t{shape_.num_kv_heads} * shape_.k_dim;
   return {width, width};
 }
 
@@ -36,41 +35,27 @@ void GqaAttention::AddTo(const KernelSet& kernels,
                          const AttentionInputs& inputs, const float* x,
                          float* residual) const {
   const std::int64_t num_tokens = inputs.layout->num_tokens();
+  const std::int64_t width = qkv_->out_dim();
   const Scratch::Scope scope(inputs.scratch);
-  float* qkv = inputs.scratch->Take(num_tokens * qkv_->out_dim());
+  float* qkv = inputs.scratch->Take(num_tokens * width);
   float* mixed = inputs.scratch->Take(num_tokens * o_->in_dim());
+  float* k = qkv + shape_.num_heads * shape_.k_dim;
+  float* v = k + shape_.num_kv_heads * shape_.k_dim;
 
-  kernels.Linear(*qkv_, x, num_tokens, qkv, kernels::LinearOutput::kStore);
-
-  kernels::RopeAppendParams append;
-  append.layout = inputs.layout;
-  append.shape = shape_;
-  append.qkv = qkv;
-  append.cos = inputs.cos;
-  append.sin = inputs.sin;
-  append.slot = inputs.slot;
-  if (q_norm_.has_value()) {
-    append.q_norm = q_norm_->weight();
-    append.q_norm_eps = q_norm_->eps();
-  }
-  if (k_norm_.has_value()) {
-    append.k_norm = k_norm_->weight();
-    append.k_norm_eps = k_norm_->eps();
-  }
-  kernels.RopeAppend(append);
-
-  kernels::PagedAttentionParams attention;
-  attention.layout = inputs.layout;
-  attention.shape = shape_;
-  attention.query = qkv;
-  attention.query_stride = shape_.qkv_dim();
-  attention.slot = inputs.slot;
-  attention.softmax_scale = softmax_scale_;
-  attention.window_left = window_left_;
-  attention.out = mixed;
-  kernels.PagedAttention(attention);
-
-  kernels.Linear(*o_, mixed, num_tokens, residual, kernels::LinearOutput::kAdd);
+  kernels.Linear({qkv_.get(), x, num_tokens, qkv});
+  const kernels::HeadRows q_heads = {qkv, num_tokens, width, shape_.num_heads,
+                                     shape_.k_dim};
+  const kernels::HeadRows k_heads = {k, num_tokens, width, shape_.num_kv_heads,
+                                     shape_.k_dim};
+  if (q_norm_.has_value()) q_norm_->ApplyToHeads(kernels, q_heads);
+  if (k_norm_.has_value()) k_norm_->ApplyToHeads(kernels, k_heads);
+  kernels.Rope(q_heads, inputs.rope);
+  kernels.Rope(k_heads, inputs.rope);
+  kernels.AppendKv({inputs.layout, shape_, k, width, v, width, inputs.slot});
+  kernels.PagedAttention({inputs.layout, shape_, qkv, width, inputs.slot,
+                          softmax_scale_, window_left_, mixed});
+  kernels.Linear(
+      {o_.get(), mixed, num_tokens, residual, kernels::LinearOutput::kAdd});
 }
 
 }  // namespace stepd

@@ -24,11 +24,14 @@ class Norm {
   void Apply(const kernels::KernelSet& kernels, const float* x,
              std::int64_t rows, float* y) const;
 
-  const float* weight() const { return weight_.const_data_ptr<float>(); }
-  float eps() const { return eps_; }
+  // The same for every head, in place. REQUIRES: the norm is of kind kRms.
+  void ApplyToHeads(const kernels::KernelSet& kernels,
+                    const kernels::HeadRows& heads) const;
 
  private:
+  NormKind kind_;
   at::Tensor weight_;  // [D]
+  at::Tensor bias_;    // [D], or undefined
   float eps_;
 };
 

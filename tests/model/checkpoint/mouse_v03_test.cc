@@ -169,7 +169,7 @@ TEST(MouseV03, AddsNoTypeRowsWhenTheyAreOff) {
   EXPECT_THAT(FieldNames(*policy), ElementsAre("obs_discrete", "reward"));
   EXPECT_FALSE(policy->embedder.fields[0].type_row.defined());
   EXPECT_EQ(policy->embedder.fields[0].num_tokens, 3);
-  EXPECT_EQ(policy->embedder.num_content_tokens, 3);
+  EXPECT_EQ(policy->embedder.min_content_tokens, 3);
 }
 
 TEST(MouseV03, ConcatenatesFieldsAndAppendsComputeTokens) {
@@ -177,7 +177,7 @@ TEST(MouseV03, ConcatenatesFieldsAndAppendsComputeTokens) {
 
   ASSERT_TRUE(policy.ok()) << policy.status();
   EXPECT_EQ(policy->embedder.layout, FieldLayout::kConcat);
-  EXPECT_EQ(policy->embedder.num_content_tokens, 4);
+  EXPECT_EQ(policy->embedder.min_content_tokens, 4);
   EXPECT_EQ(policy->embedder.compute_tokens.sizes(), at::IntArrayRef({2, 48}));
 }
 
@@ -279,7 +279,7 @@ TEST(MouseV03, ReadsTheSumOfNoFields) {
 
   ASSERT_TRUE(policy.ok()) << policy.status();
   EXPECT_THAT(policy->fields, IsEmpty());
-  EXPECT_EQ(policy->embedder.num_content_tokens, 1);
+  EXPECT_EQ(policy->embedder.min_content_tokens, 1);
 }
 
 // --- damaged tensors ---------------------------------------------------------

@@ -89,7 +89,7 @@ TEST_P(CpuKernelsTest, LinearEqualsTheNaiveSumForEveryShape) {
           const Floats before = y;
 
           kernels().linear({packed.panels.data(), packed.bias.data(), in, out,
-                            x.data(), rows, y.data(), is_add});
+                            x.data(), in, rows, y.data(), out, is_add});
 
           for (std::int64_t i = 0; i < rows; ++i) {
             for (std::int64_t n = 0; n < out; ++n) {
@@ -117,12 +117,12 @@ TEST_P(CpuKernelsTest, ARowOfLinearHasTheSameBitsAloneAndInAnyBatch) {
   const Floats x = Random(rows * in, 3);
   Floats together(rows * out);
   kernels().linear({packed.panels.data(), packed.bias.data(), in, out, x.data(),
-                    rows, together.data(), false});
+                    in, rows, together.data(), out, false});
 
   for (std::int64_t i = 0; i < rows; ++i) {
     Floats alone(out);
     kernels().linear({packed.panels.data(), packed.bias.data(), in, out,
-                      x.data() + i * in, 1, alone.data(), false});
+                      x.data() + i * in, in, 1, alone.data(), out, false});
 
     ASSERT_EQ(std::memcmp(alone.data(), together.data() + i * out,
                           out * sizeof(float)),
@@ -164,7 +164,7 @@ TEST_P(CpuKernelsTest, SiluGateIsExactFromTinyToHugeInputs) {
   gate_up.insert(gate_up.end(), gates.size(), 2.0F);
   Floats y(gates.size());
 
-  kernels().silu_gate(gate_up.data(), 1, dim, y.data());
+  kernels().activate_gated(Activation::kSilu, gate_up.data(), 1, dim, y.data());
 
   for (std::int64_t i = 0; i < dim; ++i) {
     const double g = gates[i];
@@ -179,7 +179,8 @@ TEST_P(CpuKernelsTest, RopeTurnsElementIWithElementIPlusHalf) {
   const Floats sin = {0.75F, 0.1F, 0.0F};
   Floats head = {1, 2, 3, 4, 5, 6};
 
-  kernels().rope(head.data(), 3, cos.data(), sin.data());
+  kernels().rope(head.data(), 3, cos.data(), sin.data(),
+                 RopePairing::kHalfSplit);
 
   const Floats want = {1 * 0.5F - 4 * 0.75F, 2 * -0.25F - 5 * 0.1F, 3,
                        4 * 0.5F + 1 * 0.75F, 5 * -0.25F + 2 * 0.1F, 6};
@@ -282,12 +283,14 @@ Floats RunAttention(const CpuKernels& kernels, const AttentionCase& c,
   args.out_stride = c.group * c.head_dim;
   args.k = head.k.data();
   args.v = head.v.data();
-  args.block_elements = 16 * c.head_dim;
+  args.k_block_elements = 16 * c.head_dim;
+  args.v_block_elements = 16 * c.head_dim;
   args.blocks = head.blocks.data();
   args.num_new = c.num_new;
   args.kv_len = c.kv_len;
   args.group = c.group;
-  args.head_dim = c.head_dim;
+  args.k_dim = c.head_dim;
+  args.v_dim = c.head_dim;
   args.scale = 1.0F / std::sqrt(static_cast<float>(c.head_dim));
   args.window_left = c.window_left;
   args.scratch = scratch.data();

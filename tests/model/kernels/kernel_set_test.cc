@@ -35,35 +35,42 @@ BatchLayout MakeLayout() {
 }
 
 // Appends every token of every slice, then attends for the new ones.
-at::Tensor Attend(const KernelSet& kernels, bool has_norms,
+at::Tensor Attend(const KernelSet& kernels, bool has_norms, RopePairing pairing,
                   std::int64_t window_left) {
   at::manual_seed(7);
-  const AttentionShape shape = {6, 2, 24, kBlock};
+  const AttentionShape shape = {6, 2, 24, 24, kBlock};
   const std::int64_t heads = shape.num_heads + 2 * shape.num_kv_heads;
-  at::Tensor k = at::zeros({6 * shape.block_elements() + 15});
-  at::Tensor v = at::zeros({6 * shape.block_elements() + 15});
-  const at::Tensor q_norm = at::rand({shape.head_dim});
-  const at::Tensor k_norm = at::rand({shape.head_dim});
+  at::Tensor k = at::zeros({6 * shape.k_block_elements() + 15});
+  at::Tensor v = at::zeros({6 * shape.k_block_elements() + 15});
+  const at::Tensor q_norm = at::rand({shape.k_dim});
+  const at::Tensor k_norm = at::rand({shape.k_dim});
 
   const auto append = [&](const BatchLayout& layout) {
     const std::int64_t n = layout.num_tokens();
-    at::Tensor qkv = at::randn({n, heads, shape.head_dim});
-    const at::Tensor angle = at::rand({n, shape.head_dim / 2});
+    at::Tensor qkv = at::randn({n, heads, shape.k_dim});
+    const at::Tensor angle = at::rand({n, shape.k_dim / 2});
     const at::Tensor cos = angle.cos();
     const at::Tensor sin = angle.sin();
-    RopeAppendParams params;
-    params.layout = &layout;
-    params.shape = shape;
-    params.qkv = qkv.data_ptr<float>();
-    params.cos = cos.const_data_ptr<float>();
-    params.sin = sin.const_data_ptr<float>();
+    float* q = qkv.data_ptr<float>();
+    float* keys = q + shape.num_heads * shape.k_dim;
+    const std::int64_t stride = heads * shape.k_dim;
+    const HeadRows q_heads = {q, n, stride, shape.num_heads, shape.k_dim};
+    const HeadRows k_heads = {keys, n, stride, shape.num_kv_heads, shape.k_dim};
     if (has_norms) {
-      params.q_norm = q_norm.const_data_ptr<float>();
-      params.k_norm = k_norm.const_data_ptr<float>();
-      params.q_norm_eps = params.k_norm_eps = 1e-6F;
+      kernels.NormHeads(q_heads, q_norm.const_data_ptr<float>(), 1e-6F);
+      kernels.NormHeads(k_heads, k_norm.const_data_ptr<float>(), 1e-6F);
     }
-    params.slot = {k.data_ptr<float>(), v.data_ptr<float>()};
-    kernels.RopeAppend(params);
+    const RopeRows rope = {cos.const_data_ptr<float>(),
+                           sin.const_data_ptr<float>(), pairing};
+    kernels.Rope(q_heads, rope);
+    kernels.Rope(k_heads, rope);
+    kernels.AppendKv({&layout,
+                      shape,
+                      keys,
+                      stride,
+                      keys + shape.num_kv_heads * shape.k_dim,
+                      stride,
+                      {k.data_ptr<float>(), v.data_ptr<float>()}});
     return qkv;
   };
 
@@ -83,12 +90,12 @@ at::Tensor Attend(const KernelSet& kernels, bool has_norms,
   const at::Tensor qkv = append(layout);
 
   at::Tensor out =
-      at::zeros({layout.num_tokens(), shape.num_heads, shape.head_dim});
+      at::zeros({layout.num_tokens(), shape.num_heads, shape.k_dim});
   PagedAttentionParams params;
   params.layout = &layout;
   params.shape = shape;
   params.query = qkv.const_data_ptr<float>();
-  params.query_stride = shape.qkv_dim();
+  params.query_stride = heads * shape.k_dim;
   params.slot = {k.data_ptr<float>(), v.data_ptr<float>()};
   params.softmax_scale = 0.2F;
   params.window_left = window_left;
@@ -101,12 +108,16 @@ TEST(KernelSet, RaggedPagedAttentionEqualsLibTorch) {
   const auto cpu = CreateCpuKernelSet();
   const auto torch = CreateTorchKernelSet(at::kCPU);
   for (const bool has_norms : {false, true}) {
-    for (std::int64_t window_left : {-1, 4}) {
-      const at::Tensor got = Attend(*cpu, has_norms, window_left);
-      const at::Tensor want = Attend(*torch, has_norms, window_left);
+    for (const RopePairing pairing :
+         {RopePairing::kHalfSplit, RopePairing::kInterleaved}) {
+      for (std::int64_t window_left : {-1, 4}) {
+        const at::Tensor got = Attend(*cpu, has_norms, pairing, window_left);
+        const at::Tensor want = Attend(*torch, has_norms, pairing, window_left);
 
-      EXPECT_LT((got - want).abs().max().item<float>(), 1e-5F)
-          << "norms " << has_norms << " window " << window_left;
+        EXPECT_LT((got - want).abs().max().item<float>(), 1e-5F)
+            << "norms " << has_norms << " pairing " << static_cast<int>(pairing)
+            << " window " << window_left;
+      }
     }
   }
 }
@@ -127,10 +138,10 @@ TEST(KernelSet, StackedLinearsEqualLibTorch) {
     at::Tensor stored = at::zeros({9, 45});
     at::Tensor added = residual.clone();
 
-    kernels->Linear(*packed, x.const_data_ptr<float>(), 9,
-                    stored.data_ptr<float>(), LinearOutput::kStore);
-    kernels->Linear(*packed, x.const_data_ptr<float>(), 9,
-                    added.data_ptr<float>(), LinearOutput::kAdd);
+    kernels->Linear(
+        {packed.get(), x.const_data_ptr<float>(), 9, stored.data_ptr<float>()});
+    kernels->Linear({packed.get(), x.const_data_ptr<float>(), 9,
+                     added.data_ptr<float>(), LinearOutput::kAdd});
 
     EXPECT_LT((stored - product).abs().max().item<float>(), 1e-5F);
     EXPECT_LT((added - residual - product).abs().max().item<float>(), 1e-5F);
@@ -145,8 +156,8 @@ TEST(KernelSet, HalfPrecisionWeightsArePackedAsTheirFloat32Values) {
   const auto packed = kernels->Pack({{weight, at::Tensor()}});
   at::Tensor y = at::zeros({2, 8});
 
-  kernels->Linear(*packed, x.const_data_ptr<float>(), 2, y.data_ptr<float>(),
-                  LinearOutput::kStore);
+  kernels->Linear(
+      {packed.get(), x.const_data_ptr<float>(), 2, y.data_ptr<float>()});
 
   const at::Tensor want = at::linear(x, weight.to(at::kFloat));
   EXPECT_LT((y - want).abs().max().item<float>(), 1e-5F);

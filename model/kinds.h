@@ -1,0 +1,25 @@
+// Copyright 2026 The stepd authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// The closed choices that descriptions make and kernels carry out.
+
+#ifndef STEPD_MODEL_KINDS_H_
+#define STEPD_MODEL_KINDS_H_
+
+namespace stepd {
+
+enum class Activation {
+  kSilu,  // x / (1 + e^-x)
+  kGelu,  // exact, with erf
+  kRelu,
+};
+
+// Which two elements of a head of size E turn together.
+enum class RopePairing {
+  kHalfSplit,    // i and i + E/2
+  kInterleaved,  // 2i and 2i + 1
+};
+
+}  // namespace stepd
+
+#endif  // STEPD_MODEL_KINDS_H_

@@ -1,0 +1,67 @@
+// Copyright 2026 The stepd authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// One decoder layer: an attention kind and a feed-forward kind, each behind its
+// norm. The one place that knows which kinds there are.
+//
+// Thread safety: thread-safe once built.
+
+#ifndef STEPD_MODEL_LAYERS_LAYER_H_
+#define STEPD_MODEL_LAYERS_LAYER_H_
+
+#include <cstdint>
+#include <optional>
+#include <variant>
+
+#include "model/decoder/decoder_config.h"
+#include "model/kernels/kernel_set.h"
+#include "model/kv_cache/kv_cache.h"
+#include "model/layers/attention_inputs.h"
+#include "model/layers/dense_ffn.h"
+#include "model/layers/gqa_attention.h"
+#include "model/layers/linear_mixer.h"
+#include "model/layers/mla_attention.h"
+#include "model/layers/moe_ffn.h"
+#include "model/layers/norm.h"
+
+namespace stepd {
+
+// The rope of an attention kind; nullptr: it has none.
+const RopeConfig* FindRope(const AttentionConfig& config);
+
+class Layer {
+ public:
+  // `tokens_per_block` of the KV cache.
+  Layer(const LayerConfig& config, const kernels::KernelSet& kernels,
+        int tokens_per_block);
+
+  // What one visit caches of a token; nullopt: nothing.
+  std::optional<KvCacheSpec> cache_spec() const;
+  // Scratch floats for `num_tokens` rows.
+  std::int64_t ScratchSize(std::int64_t num_tokens) const;
+
+  // x += attention(norm(x)); x += ffn(norm(x)), for residual rows x [N, D].
+  void Forward(const kernels::KernelSet& kernels, const AttentionInputs& inputs,
+               float* x) const;
+
+ private:
+  using Attention =
+      std::variant<NoOp, LinearMixerLayer, GqaAttention, MlaAttention>;
+  using Ffn = std::variant<NoOp, LinearMixerLayer, DenseFfn, MoeFfn>;
+
+  static Attention MakeAttention(const AttentionConfig& config,
+                                 const kernels::KernelSet& kernels,
+                                 int tokens_per_block);
+  static Ffn MakeFfn(const FfnConfig& config,
+                     const kernels::KernelSet& kernels);
+
+  std::int64_t dim_ = 0;  // D; 0: the layer does nothing
+  std::optional<Norm> attention_norm_;
+  Attention attention_;
+  std::optional<Norm> ffn_norm_;
+  Ffn ffn_;
+};
+
+}  // namespace stepd
+
+#endif  // STEPD_MODEL_LAYERS_LAYER_H_

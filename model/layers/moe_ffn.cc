@@ -1,0 +1,157 @@
+// Copyright 2026 The stepd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "model/layers/moe_ffn.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <numeric>
+
+#include "ATen/core/Tensor.h"
+
+namespace stepd {
+
+using kernels::BatchLayout;
+using kernels::KernelSet;
+using kernels::LinearOutput;
+
+namespace {
+
+// How a router's logits [E] become scores.
+std::vector<float> Scores(RouterScores kind, absl::Span<const float> logits) {
+  std::vector<float> scores(logits.begin(), logits.end());
+  if (kind == RouterScores::kSigmoid) {
+    for (float& s : scores) s = 1.0F / (1.0F + std::exp(-s));
+    return scores;
+  }
+  const float highest = *std::max_element(scores.begin(), scores.end());
+  float sum = 0.0F;
+  for (float& s : scores) {
+    s = std::exp(s - highest);
+    sum += s;
+  }
+  for (float& s : scores) s /= sum;
+  return scores;
+}
+
+}  // namespace
+
+MoeFfn::MoeFfn(const MoeConfig& config, const KernelSet& kernels)
+    : scores_(config.scores),
+      top_k_(config.top_k),
+      capacity_factor_(config.capacity_factor),
+      selection_bias_(config.experts.size(), 0.0F),
+      router_(kernels.Pack({config.router})) {
+  if (config.selection_bias.defined()) {
+    const at::Tensor bias = config.selection_bias.to(at::kFloat).contiguous();
+    std::copy_n(bias.const_data_ptr<float>(), selection_bias_.size(),
+                selection_bias_.begin());
+  }
+  for (const DenseFfnConfig& expert : config.experts) {
+    experts_.emplace_back(expert, kernels);
+  }
+  for (const DenseFfnConfig& expert : config.shared_experts) {
+    shared_experts_.emplace_back(expert, kernels);
+  }
+}
+
+std::int64_t MoeFfn::ScratchSize(std::int64_t num_tokens) const {
+  std::int64_t blocks = 0;
+  for (const DenseFfn& expert : experts_) {
+    blocks = std::max(blocks, expert.ScratchSize(num_tokens));
+  }
+  for (const DenseFfn& expert : shared_experts_) {
+    blocks = std::max(blocks, expert.ScratchSize(num_tokens));
+  }
+  return Scratch::Rounded(num_tokens * num_experts()) +
+         2 * Scratch::Rounded(num_tokens * router_->in_dim()) + blocks;
+}
+
+void MoeFfn::Choose(absl::Span<const float> logits, std::vector<int>* experts,
+                    std::vector<float>* weights) const {
+  const auto preference = [&](int e) {
+    const auto i = static_cast<std::size_t>(e);
+    return logits[i] + selection_bias_[i];
+  };
+  experts->resize(logits.size());
+  std::iota(experts->begin(), experts->end(), 0);
+  std::partial_sort(experts->begin(), experts->begin() + top_k_, experts->end(),
+                    [&](int a, int b) {
+                      const float pa = preference(a);
+                      const float pb = preference(b);
+                      return pa != pb ? pa > pb : a < b;
+                    });
+  experts->resize(static_cast<std::size_t>(top_k_));
+  const std::vector<float> scores = Scores(scores_, logits);
+  weights->clear();
+  float sum = 0.0F;
+  for (int e : *experts) {
+    weights->push_back(scores[static_cast<std::size_t>(e)]);
+    sum += weights->back();
+  }
+  for (float& weight : *weights) weight /= sum;
+}
+
+std::vector<MoeFfn::Group> MoeFfn::Route(const BatchLayout& layout,
+                                         absl::Span<const float> logits) const {
+  const auto num_experts = static_cast<std::size_t>(this->num_experts());
+  const auto slots = static_cast<std::size_t>(top_k_);
+  std::vector<Group> groups(num_experts);
+  std::vector<int> experts;
+  std::vector<float> weights;
+  // Capacity is counted per session, slot and expert: neighbours do not share.
+  std::vector<std::int64_t> taken(num_experts * slots);
+  for (std::size_t b = 0; b + 1 < layout.query_indptr.size(); ++b) {
+    const std::int32_t begin = layout.query_indptr[b];
+    const std::int32_t end = layout.query_indptr[b + 1];
+    const double share = static_cast<double>(end - begin) * top_k_ /
+                         static_cast<double>(num_experts) * capacity_factor_;
+    const std::int64_t capacity =
+        capacity_factor_ > 0.0
+            ? std::max<std::int64_t>(
+                  1, static_cast<std::int64_t>(std::ceil(share)))
+            : end - begin;
+    std::fill(taken.begin(), taken.end(), 0);
+    for (std::int32_t row = begin; row < end; ++row) {
+      Choose(logits.subspan(static_cast<std::size_t>(row) * num_experts,
+                            num_experts),
+             &experts, &weights);
+      for (std::size_t slot = 0; slot < slots; ++slot) {
+        const auto expert = static_cast<std::size_t>(experts[slot]);
+        if (taken[slot * num_experts + expert]++ >= capacity) continue;
+        groups[expert].rows.push_back(row);
+        groups[expert].weights.push_back(weights[slot]);
+      }
+    }
+  }
+  return groups;
+}
+
+void MoeFfn::AddTo(const KernelSet& kernels, const BatchLayout& layout,
+                   const float* x, Scratch* scratch, float* residual) const {
+  const std::int64_t num_tokens = layout.num_tokens();
+  const std::int64_t dim = router_->in_dim();
+  const Scratch::Scope scope(scratch);
+  float* logits = scratch->Take(num_tokens * num_experts());
+  float* gathered = scratch->Take(num_tokens * dim);
+  float* answers = scratch->Take(num_tokens * dim);
+  kernels.Linear({router_.get(), x, num_tokens, logits});
+  std::vector<float> host(static_cast<std::size_t>(num_tokens * num_experts()));
+  kernels.CopyToHost(logits, num_tokens * num_experts(), host.data());
+  const std::vector<Group> groups = Route(layout, host);
+  for (std::size_t e = 0; e < groups.size(); ++e) {
+    const Group& group = groups[e];
+    if (group.rows.empty()) continue;
+    kernels.GatherRows(x, dim, group.rows, gathered);
+    experts_[e].Forward(kernels, gathered,
+                        static_cast<std::int64_t>(group.rows.size()), scratch,
+                        LinearOutput::kStore, answers);
+    kernels.AddScaledRows(answers, dim, group.rows, group.weights, residual);
+  }
+  for (const DenseFfn& expert : shared_experts_) {
+    expert.AddTo(kernels, x, num_tokens, scratch, residual);
+  }
+}
+
+}  // namespace stepd

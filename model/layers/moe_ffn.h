@@ -1,0 +1,66 @@
+// Copyright 2026 The stepd authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// Mixture of experts (arXiv:2101.03961): every token goes to a few experts;
+// rows are grouped by expert, one dense block per group.
+//
+// Thread safety: thread-safe once built.
+
+#ifndef STEPD_MODEL_LAYERS_MOE_FFN_H_
+#define STEPD_MODEL_LAYERS_MOE_FFN_H_
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/types/span.h"
+#include "model/decoder/decoder_config.h"
+#include "model/kernels/kernel_set.h"
+#include "model/layers/dense_ffn.h"
+#include "model/layers/scratch.h"
+
+namespace stepd {
+
+class MoeFfn {
+ public:
+  MoeFfn(const MoeConfig& config, const kernels::KernelSet& kernels);
+
+  // Scratch floats for `num_tokens` rows.
+  std::int64_t ScratchSize(std::int64_t num_tokens) const;
+
+  // residual += moe(x); x [layout.num_tokens(), D] is normed already. A
+  // token's sum goes over its experts in the order of their indices.
+  void AddTo(const kernels::KernelSet& kernels,
+             const kernels::BatchLayout& layout, const float* x,
+             Scratch* scratch, float* residual) const;
+
+ private:
+  // The tokens of one expert, and their weights.
+  struct Group {
+    std::vector<std::int32_t> rows;
+    std::vector<float> weights;
+  };
+
+  // Groups by expert, from the router's logits [N, E].
+  std::vector<Group> Route(const kernels::BatchLayout& layout,
+                           absl::Span<const float> logits) const;
+  // The top_k experts of one token, best first, and their weights.
+  void Choose(absl::Span<const float> logits, std::vector<int>* experts,
+              std::vector<float>* weights) const;
+
+  std::int64_t num_experts() const {
+    return static_cast<std::int64_t>(experts_.size());
+  }
+
+  RouterScores scores_;
+  int top_k_;
+  double capacity_factor_;
+  std::vector<float> selection_bias_;              // [E]
+  std::unique_ptr<kernels::PackedLinear> router_;  // [E, D]
+  std::vector<DenseFfn> experts_;
+  std::vector<DenseFfn> shared_experts_;
+};
+
+}  // namespace stepd
+
+#endif  // STEPD_MODEL_LAYERS_MOE_FFN_H_
