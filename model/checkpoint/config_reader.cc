@@ -16,8 +16,8 @@ using nlohmann::json;
 constexpr std::size_t kMaxTextInError = 40;
 
 const json& EmptyObject() {
-  static const json& kEmpty = *new json(json::object());
-  return kEmpty;
+  static const json* const kEmpty = new json(json::object());
+  return *kEmpty;
 }
 
 // The value as the file has it, shortened.

@@ -24,10 +24,12 @@ using stepd::checkpoint::StoredTensor;
 
 // A file in memory, which has a path as others do.
 std::string WriteMemoryFile(const std::uint8_t* data, std::size_t size) {
-  static const int fd = memfd_create("fuzz", MFD_CLOEXEC);
+  static const int kFile = memfd_create("fuzz", MFD_CLOEXEC);
   const auto want = static_cast<ssize_t>(size);
-  if (ftruncate(fd, 0) != 0 || pwrite(fd, data, size, 0) != want) std::abort();
-  return "/proc/self/fd/" + std::to_string(fd);
+  if (ftruncate(kFile, 0) != 0 || pwrite(kFile, data, size, 0) != want) {
+    std::abort();
+  }
+  return "/proc/self/fd/" + std::to_string(kFile);
 }
 
 void TouchAll(const absl::StatusOr<std::vector<StoredTensor>>& tensors) {

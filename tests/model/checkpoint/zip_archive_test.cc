@@ -3,10 +3,12 @@
 
 #include "model/checkpoint/zip_archive.h"
 
+#include <algorithm>
 #include <functional>
 #include <string>
 #include <vector>
 
+#include "absl/strings/string_view.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/model/checkpoint/weights_files.h"
@@ -38,6 +40,17 @@ TEST(ZipArchive, RefusesTheFileCutAnywhere) {
   }
 }
 
+// Whether a ZIP file is refused, or its members lie within it.
+bool IsRefusedOrInBounds(const std::string& zip) {
+  const auto members = ReadZipArchive(zip);
+  if (!members.ok()) return true;
+  return std::all_of(members->begin(), members->end(), [&](const auto& member) {
+    const absl::string_view data = member.second;
+    return data.data() >= zip.data() &&
+           data.data() + data.size() <= zip.data() + zip.size();
+  });
+}
+
 TEST(ZipArchive, SurvivesEveryDamagedByte) {
   const std::string zip = MakeZip(kTwoMembers);
 
@@ -45,13 +58,7 @@ TEST(ZipArchive, SurvivesEveryDamagedByte) {
     for (char byte : {'\x00', '\x7f', '\xff'}) {
       std::string damaged = zip;
       damaged[i] = byte;
-      // Either refused, or read without leaving the file (ASan watches).
-      const auto members = ReadZipArchive(damaged);
-      if (!members.ok()) continue;
-      for (const auto& [name, data] : *members) {
-        EXPECT_GE(data.data(), damaged.data());
-        EXPECT_LE(data.data() + data.size(), damaged.data() + damaged.size());
-      }
+      EXPECT_TRUE(IsRefusedOrInBounds(damaged)) << "byte " << i;
     }
   }
 }
