@@ -315,9 +315,11 @@ absl::StatusOr<ClosedLoopResult> Benchmark::Measure(const Model& model,
   AddServerFigures(growth, figures);
   if (model.daemon) {
     AddCpuFigures(times[0], times[1], options_.seconds, figures);
+    const double process = std::max(times[1].process - times[0].process, 1e-9);
     (*figures)["forward_share"] =
-        Get(growth, "stepd_forward_seconds_sum") /
-        std::max(times[1].process - times[0].process, 1e-9);
+        Get(growth, "stepd_forward_seconds_sum") / process;
+    (*figures)["executor_share"] =
+        (times[1].executors - times[0].executors) / process;
   }
   return result;
 }

@@ -26,7 +26,7 @@ struct Column {
   int decimals;
 };
 
-constexpr std::array<Column, 12> kColumns = {{
+constexpr std::array<Column, 13> kColumns = {{
     {"steps/s", "steps_per_second", 0},
     {"p50 ms", "p50_ms", 2},
     {"p90 ms", "p90_ms", 2},
@@ -35,7 +35,8 @@ constexpr std::array<Column, 12> kColumns = {{
     {"batch", "batch", 1},
     {"queue ms", "queue_wait_ms", 2},
     {"forward ms", "forward_ms", 2},
-    {"forward share", "forward_share", 2},
+    {"forward / CPU", "forward_share", 2},
+    {"executors / CPU", "executor_share", 2},
     {"raw steps/s", "raw_steps_per_second", 0},
     {"raw batch", "raw_batch", 1},
     {"served / raw", "served_over_raw", 2},
