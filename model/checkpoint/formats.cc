@@ -11,8 +11,11 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "model/checkpoint/format.h"
+#include "model/checkpoint/hugging_face.h"
+#include "model/checkpoint/kempner_forge.h"
 #include "model/checkpoint/mapped_file.h"
 #include "model/checkpoint/mouse_v03.h"
+#include "model/checkpoint/open_mythos.h"
 #include "model/checkpoint/stored_tensor_source.h"
 #include "model/checkpoint/strict_json.h"
 #include "model/checkpoint/tensor_source.h"
@@ -22,7 +25,10 @@ namespace {
 
 // The first one that recognises a config reads it.
 constexpr const Format* kFormats[] = {
+    &kHuggingFace,
+    &kKempnerForge,
     &kMouseV03,
+    &kOpenMythos,
 };
 
 constexpr std::size_t kMaxConfigBytes = 16 << 20;

@@ -32,11 +32,15 @@ std::vector<float> PositionPeriods(double theta, std::int64_t head_dim) {
   return std::vector<float>(data, data + periods.numel());
 }
 
+}  // namespace
+
 std::vector<float> DefaultFrequencies(double theta, std::int64_t head_dim) {
   std::vector<float> frequencies = PositionPeriods(theta, head_dim);
   for (float& frequency : frequencies) frequency = 1.0F / frequency;
   return frequencies;
 }
+
+namespace {
 
 std::int64_t OriginalMaxPositions(ConfigReader* parameters,
                                   const RopeGeometry& geometry) {

@@ -15,6 +15,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <vector>
 
 #include "model/checkpoint/config_reader.h"
 #include "model/decoder/decoder_config.h"
@@ -25,6 +26,9 @@ struct RopeGeometry {
   std::int64_t head_dim = 0;       // even
   std::int64_t max_positions = 0;  // max_position_embeddings of the decoder
 };
+
+// Frequency i is theta^(-2i / head_dim): of the type "default".
+std::vector<float> DefaultFrequencies(double theta, std::int64_t head_dim);
 
 // `parameters` absent: the default frequencies with theta 10000. Errors go to
 // `parameters`: an unknown type or key, a missing or senseless value, and the

@@ -16,6 +16,7 @@
 #include "absl/strings/str_join.h"
 #include "c10/core/ScalarType.h"
 #include "model/checkpoint/safetensors.h"
+#include "model/checkpoint/safetensors_shards.h"
 #include "model/checkpoint/torch_file.h"
 #include "model/policy_spec.h"
 
@@ -117,6 +118,13 @@ bool StoredTensorSource::Has(absl::string_view name) const {
   return entries_.find(name) != entries_.end();
 }
 
+std::optional<std::vector<std::int64_t>> StoredTensorSource::FindShape(
+    absl::string_view name) const {
+  const auto found = entries_.find(name);
+  if (found == entries_.end()) return std::nullopt;
+  return found->second.tensor.shape;
+}
+
 void StoredTensorSource::Ignore(absl::string_view name) {
   const auto found = entries_.find(name);
   if (found != entries_.end()) found->second.state = State::kIgnored;
@@ -144,15 +152,20 @@ absl::StatusOr<std::unique_ptr<TensorSource>> OpenWeights(
     const std::string& directory) {
   const std::string safetensors = absl::StrCat(directory, "/model.safetensors");
   const std::string torch_file = absl::StrCat(directory, "/pytorch_model.bin");
-  std::string path = safetensors;
-  absl::StatusOr<std::vector<StoredTensor>> tensors = ReadSafetensors(path);
+  std::string path = directory;
+  absl::StatusOr<std::vector<StoredTensor>> tensors =
+      ReadSafetensorsShards(directory);
+  if (absl::IsNotFound(tensors.status())) {
+    path = safetensors;
+    tensors = ReadSafetensors(path);
+  }
   if (absl::IsNotFound(tensors.status())) {
     path = torch_file;
     tensors = ReadTorchFile(path);
   }
   if (absl::IsNotFound(tensors.status())) {
-    return absl::NotFoundError(
-        absl::StrCat("no weights: looked for ", safetensors, " and ", path));
+    return absl::NotFoundError(absl::StrCat(
+        "no weights: looked for ", safetensors, " (or its index) and ", path));
   }
   if (!tensors.ok()) return tensors.status();
   return StoredTensorSource::Create(path, *std::move(tensors));

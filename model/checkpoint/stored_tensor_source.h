@@ -13,6 +13,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -41,6 +42,8 @@ class StoredTensorSource final : public TensorSource {
   absl::StatusOr<at::Tensor> Take(absl::string_view name,
                                   at::IntArrayRef shape) override;
   bool Has(absl::string_view name) const override;
+  std::optional<std::vector<std::int64_t>> FindShape(
+      absl::string_view name) const override;
   void Ignore(absl::string_view name) override;
   std::int64_t num_elements_taken() const override {
     return num_elements_taken_;
@@ -61,8 +64,8 @@ class StoredTensorSource final : public TensorSource {
   std::int64_t num_elements_taken_ = 0;
 };
 
-// The weights of a checkpoint directory: its model.safetensors, else its
-// pytorch_model.bin.
+// The weights of a checkpoint directory: the shards of its index, else its
+// model.safetensors, else its pytorch_model.bin.
 // Errors: kNotFound         it has neither
 //         kInvalidArgument  the file is malformed
 absl::StatusOr<std::unique_ptr<TensorSource>> OpenWeights(

@@ -8,7 +8,9 @@
 #define STEPD_MODEL_CHECKPOINT_TENSOR_SOURCE_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "ATen/core/Tensor.h"
 #include "absl/status/status.h"
@@ -31,6 +33,10 @@ class TensorSource {
                                           at::IntArrayRef shape) = 0;
 
   virtual bool Has(absl::string_view name) const = 0;
+
+  // For sizes that only the tensors say; nullopt: no such tensor.
+  virtual std::optional<std::vector<std::int64_t>> FindShape(
+      absl::string_view name) const = 0;
 
   // Marks a tensor that is in the file but not needed as known.
   virtual void Ignore(absl::string_view name) = 0;

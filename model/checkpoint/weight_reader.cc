@@ -19,6 +19,21 @@ WeightReader WeightReader::Under(absl::string_view name) const {
   return child;
 }
 
+bool WeightReader::Has(absl::string_view name) const {
+  return source_->Has(absl::StrCat(prefix_, name));
+}
+
+std::int64_t WeightReader::Size(absl::string_view name,
+                                std::size_t axis) const {
+  const auto shape = source_->FindShape(absl::StrCat(prefix_, name));
+  if (!shape.has_value() || axis >= shape->size()) return 1;
+  return (*shape)[axis];
+}
+
+void WeightReader::Ignore(absl::string_view name) {
+  source_->Ignore(absl::StrCat(prefix_, name));
+}
+
 at::Tensor WeightReader::Take(absl::string_view name, at::IntArrayRef shape) {
   if (!ok()) return {};
   absl::StatusOr<at::Tensor> tensor =

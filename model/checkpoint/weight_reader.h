@@ -9,6 +9,7 @@
 #ifndef STEPD_MODEL_CHECKPOINT_WEIGHT_READER_H_
 #define STEPD_MODEL_CHECKPOINT_WEIGHT_READER_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 
@@ -34,6 +35,15 @@ class WeightReader {
   // Reads the weights whose names begin with "<name>.".
   WeightReader Under(absl::string_view name) const;
 
+  bool Has(absl::string_view name) const;
+  // A size of a tensor, for sizes that only the tensors say; 1 if
+  // there is no such tensor: taking it then fails with its name.
+  std::int64_t FirstSize(absl::string_view name) const { return Size(name, 0); }
+  std::int64_t SecondSize(absl::string_view name) const {
+    return Size(name, 1);
+  }
+  void Ignore(absl::string_view name);
+
   at::Tensor Take(absl::string_view name, at::IntArrayRef shape);
   // `name`.weight [out, in] and `name`.bias [out].
   LinearWeights Linear(absl::string_view name, std::int64_t out,
@@ -42,6 +52,8 @@ class WeightReader {
   NormConfig Norm(absl::string_view name, std::int64_t dim, double eps);
 
  private:
+  std::int64_t Size(absl::string_view name, std::size_t axis) const;
+
   TensorSource* source_;
   absl::Status* error_;
   std::string prefix_;

@@ -12,6 +12,8 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_replace.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "model/loader.h"
@@ -36,11 +38,12 @@ std::vector<std::string> CasesOf(const std::string& family) {
   return cases;
 }
 
+// family/case, kernels.
 class GoldenTest
     : public testing::TestWithParam<std::tuple<std::string, std::string>> {
  protected:
   std::string directory() const {
-    return std::string(kGolden) + "/mouse_v03/" + std::get<0>(GetParam());
+    return std::string(kGolden) + "/" + std::get<0>(GetParam());
   }
   absl::StatusOr<std::unique_ptr<Policy>> Load() const {
     LoadOptions options;
@@ -49,17 +52,32 @@ class GoldenTest
   }
 };
 
-INSTANTIATE_TEST_SUITE_P(
-    MouseV03, GoldenTest,
-    testing::Combine(testing::ValuesIn(CasesOf("mouse_v03")),
-                     testing::Values("native", "reference")),
-    [](const auto& info) {
-      return std::get<0>(info.param) + "_" + std::get<1>(info.param);
-    });
+std::vector<std::tuple<std::string, std::string>> AllCases() {
+  std::vector<std::tuple<std::string, std::string>> cases;
+  for (const char* family :
+       {"mouse_v03", "open_mythos", "kempner_forge", "puzzletron"}) {
+    for (const std::string& name : CasesOf(family)) {
+      if (absl::StartsWith(name, "vlm_")) continue;  // image inputs: refused
+      const std::string path = std::string(family) + "/" + name;
+      cases.emplace_back(path, "native");
+      // LibTorch needs minutes for 6,000 tokens in 30 layers.
+      if (name == "qwen3_sliding_window") continue;
+      cases.emplace_back(path, "reference");
+    }
+  }
+  return cases;
+}
+
+INSTANTIATE_TEST_SUITE_P(Recorded, GoldenTest, testing::ValuesIn(AllCases()),
+                         [](const auto& info) {
+                           return absl::StrReplaceAll(std::get<0>(info.param),
+                                                      {{"/", "_"}}) +
+                                  "_" + std::get<1>(info.param);
+                         });
 
 TEST_P(GoldenTest, AnswersWhatTheOriginalRecorded) {
   auto policy = Load();
-  if (std::get<0>(GetParam()) == "llama_dynamic_rope") {
+  if (absl::EndsWith(std::get<0>(GetParam()), "llama_dynamic_rope")) {
     // Optional: cached keys of this rope depend on later calls.
     ASSERT_EQ(policy.status().code(), absl::StatusCode::kInvalidArgument);
     EXPECT_THAT(std::string(policy.status().message()),
@@ -82,7 +100,7 @@ TEST_P(GoldenTest, AnswersWhatTheOriginalRecorded) {
     EXPECT_LE(output.max_error, kTolerance) << output.output;
     EXPECT_GT(output.num_values, 0) << output.output;
   }
-  EXPECT_GT(report->num_actions, 0);
+  EXPECT_GT(report->num_steps, 0);
   EXPECT_EQ(report->num_agreeing_actions, report->num_actions);
 }
 
