@@ -12,6 +12,7 @@ namespace stepd {
 void ConfigFlags::AddTo(CLI::App* app) {
   app->add_option("--config", file_, "YAML file: sections of keys as below")
       ->type_name("FILE")
+      ->take_last()
       ->group("Configuration");
   app->add_option_function<std::string>(
          "--model",
@@ -20,6 +21,7 @@ void ConfigFlags::AddTo(CLI::App* app) {
          },
          "same as --model.path")
       ->type_name("DIR")
+      ->take_last()
       ->group("Configuration");
   app->add_flag_callback(
          "--insecure",
@@ -39,6 +41,7 @@ void ConfigFlags::AddTo(CLI::App* app) {
             key.type, key.default_text.empty()
                           ? ""
                           : absl::StrCat(" [", key.default_text, "]")))
+        ->take_last()
         ->group(section);
   }
 }

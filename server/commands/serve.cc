@@ -33,6 +33,9 @@
 namespace stepd {
 namespace {
 
+// For open connections to be told that the server goes.
+constexpr absl::Duration kShutdownGrace = absl::Milliseconds(100);
+
 void SetUpLogOf(const LogConfig& config) {
   const LogLevel level = config.level == "debug"     ? LogLevel::kDebug
                          : config.level == "warning" ? LogLevel::kWarning
@@ -239,10 +242,11 @@ bool Daemon::Drain() {
     std::fflush(nullptr);
     std::_Exit(kExitFailed);
   }
-  service_->Drain();
-  server_->Shutdown(std::max(deadline - absl::Now(), absl::Milliseconds(100)));
+  const bool are_answers_taken = service_->Drain(deadline - absl::Now());
+  // What may still be open watches the health, for as long as it pleases.
+  server_->Shutdown(kShutdownGrace);
   Log(LogLevel::kInfo, "stopped");
-  return true;
+  return are_answers_taken;
 }
 
 int Serve(const ConfigFlags& flags, const PolicyLoader& load_policy) {

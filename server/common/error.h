@@ -22,6 +22,7 @@ namespace stepd {
 
 // Reasons of the wire (docs/errors.md).
 namespace reason {
+inline constexpr absl::string_view kMessage = "MESSAGE";
 inline constexpr absl::string_view kActorId = "ACTOR_ID";
 inline constexpr absl::string_view kFieldUnknown = "FIELD_UNKNOWN";
 inline constexpr absl::string_view kFieldMissing = "FIELD_MISSING";

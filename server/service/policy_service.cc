@@ -3,9 +3,13 @@
 
 #include "server/service/policy_service.h"
 
+#include <google/protobuf/arena.h>
+#include <grpcpp/support/byte_buffer.h>
 #include <grpcpp/support/server_callback.h>
 
+#include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <memory>
 #include <utility>
@@ -18,6 +22,7 @@
 #include "server/common/error.h"
 #include "server/common/mutex.h"
 #include "server/observe/log.h"
+#include "server/service/message_bytes.h"
 #include "server/service/pending_call.h"
 #include "server/service/status_codec.h"
 #include "server/service/step_stream.h"
@@ -25,23 +30,90 @@
 namespace stepd {
 namespace {
 
-// A unary RPC. Deletes itself when gRPC is done with it.
+// The calls that are open, for a drain that waits for the last one.
+//
+// Thread safety: thread-safe.
+class OpenCalls {
+ public:
+  void Add() { count_.fetch_add(1, std::memory_order_relaxed); }
+  void Remove() {
+    // The lock is taken once per burst of calls, so that a waiter cannot miss
+    // the last one.
+    if (count_.fetch_sub(1, std::memory_order_acq_rel) > 1) return;
+    MutexLock lock(&mu_);
+    none_.NotifyAll();
+  }
+  // False: some are left after `timeout`.
+  bool WaitForNone(absl::Duration timeout) {
+    // Far enough, and no overflow.
+    const auto until =
+        std::chrono::steady_clock::now() +
+        absl::ToChronoNanoseconds(std::min(timeout, absl::Hours(24 * 365)));
+    MutexLock lock(&mu_);
+    while (count_.load(std::memory_order_acquire) > 0) {
+      if (!none_.WaitUntil(&mu_, until)) break;
+    }
+    return count_.load(std::memory_order_acquire) == 0;
+  }
+
+ private:
+  std::atomic<std::int64_t> count_{0};
+  Mutex mu_;
+  CondVar none_;
+};
+
+// A unary RPC with its messages in an arena. Deletes itself when gRPC is done
+// with it.
+template <typename Request, typename Response>
 class UnaryCall final : public grpc::ServerUnaryReactor, public PendingCall {
  public:
-  explicit UnaryCall(MonotonicTime deadline)
-      : PendingCall(deadline, std::make_shared<std::atomic<bool>>(false)) {}
+  UnaryCall(OpenCalls* calls, MonotonicTime deadline, grpc::ByteBuffer* reply)
+      : PendingCall(deadline, std::make_shared<std::atomic<bool>>(false)),
+        calls_(calls),
+        reply_(reply) {
+    calls_->Add();
+  }
+
+  // Errors: kInvalidArgument  MESSAGE
+  absl::Status Parse(const grpc::ByteBuffer& bytes) {
+    return ParseMessage(bytes, request_);
+  }
+  const Request& request() const { return *request_; }
+  Response* response() { return response_; }
 
   void Complete(const absl::Status& status) override {
+    if (status.ok()) SerializeMessage(*response_, reply_);
     Finish(ToGrpcStatus(status));
   }
   void OnCancel() override {
     is_cancelled()->store(true, std::memory_order_relaxed);
   }
-  void OnDone() override { delete this; }
+  void OnDone() override {
+    OpenCalls* calls = calls_;
+    delete this;
+    calls->Remove();
+  }
+
+ private:
+  OpenCalls* const calls_;
+  grpc::ByteBuffer* const reply_;
+  google::protobuf::Arena arena_;
+  Request* const request_ =
+      google::protobuf::Arena::CreateMessage<Request>(&arena_);
+  Response* const response_ =
+      google::protobuf::Arena::CreateMessage<Response>(&arena_);
 };
 
+// The generated service, with the bytes of what comes often in our hands.
+using GrpcService = v1::PolicyService::WithRawCallbackMethod_Step<
+    v1::PolicyService::WithRawCallbackMethod_StepBatch<
+        v1::PolicyService::WithRawCallbackMethod_StepStream<
+            v1::PolicyService::WithRawCallbackMethod_Reset<
+                v1::PolicyService::WithCallbackMethod_Describe<
+                    v1::PolicyService::Service>>>>>;
+
 class CallbackPolicyService final : public PolicyService,
-                                    public v1::PolicyService::CallbackService,
+                                    public GrpcService,
                                     public StreamOwner {
  public:
   CallbackPolicyService(Engine* engine, const PolicyServiceOptions& options,
@@ -53,20 +125,19 @@ class CallbackPolicyService final : public PolicyService,
         codec_(&engine->policy(), options.codec) {}
 
   grpc::Service* grpc_service() override { return this; }
-  void Drain() override ABSL_LOCKS_EXCLUDED(mu_);
+  bool Drain(absl::Duration timeout) override ABSL_LOCKS_EXCLUDED(mu_);
 
   grpc::ServerUnaryReactor* Step(grpc::CallbackServerContext* context,
-                                 const v1::StepRequest* request,
-                                 v1::StepResponse* response) override;
+                                 const grpc::ByteBuffer* request,
+                                 grpc::ByteBuffer* response) override;
   grpc::ServerUnaryReactor* StepBatch(grpc::CallbackServerContext* context,
-                                      const v1::StepBatchRequest* request,
-                                      v1::StepBatchResponse* response) override;
-  grpc::ServerBidiReactor<v1::StepStreamRequest, v1::StepStreamResponse>*
-  StepStream(grpc::CallbackServerContext* context) override
-      ABSL_LOCKS_EXCLUDED(mu_);
+                                      const grpc::ByteBuffer* request,
+                                      grpc::ByteBuffer* response) override;
+  grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* StepStream(
+      grpc::CallbackServerContext* context) override ABSL_LOCKS_EXCLUDED(mu_);
   grpc::ServerUnaryReactor* Reset(grpc::CallbackServerContext* context,
-                                  const v1::ResetRequest* request,
-                                  v1::ResetResponse* response) override;
+                                  const grpc::ByteBuffer* request,
+                                  grpc::ByteBuffer* response) override;
   grpc::ServerUnaryReactor* Describe(grpc::CallbackServerContext* context,
                                      const v1::DescribeRequest* request,
                                      v1::DescribeResponse* response) override;
@@ -79,11 +150,20 @@ class CallbackPolicyService final : public PolicyService,
  private:
   class BatchCall;
 
+  // Parses a unary call's request and runs it.
+  template <typename Request, typename Response>
+  grpc::ServerUnaryReactor* Unary(const grpc::CallbackServerContext& context,
+                                  const grpc::ByteBuffer& request,
+                                  grpc::ByteBuffer* reply,
+                                  void (CallbackPolicyService::*run)(
+                                      const Request&, Response*, PendingCall*));
+
   void RunStep(const v1::StepRequest& request, v1::StepResponse* response,
                PendingCall* call);
   void RunStepBatch(const v1::StepBatchRequest& request,
                     v1::StepBatchResponse* response, PendingCall* call);
-  void RunReset(const v1::ResetRequest& request, PendingCall* call);
+  void RunReset(const v1::ResetRequest& request, v1::ResetResponse* response,
+                PendingCall* call);
 
   // Counts an error that the engine has not seen.
   absl::Status Refused(absl::Status status);
@@ -100,6 +180,7 @@ class CallbackPolicyService final : public PolicyService,
   Observer* const observer_;
   const Clock* const clock_;
   const StepCodec codec_;
+  OpenCalls calls_;
 
   Mutex mu_;
   absl::flat_hash_set<stepd::StepStream*> streams_ ABSL_GUARDED_BY(mu_);
@@ -126,6 +207,7 @@ void CallbackPolicyService::RunStep(const v1::StepRequest& request,
 }
 
 void CallbackPolicyService::RunReset(const v1::ResetRequest& request,
+                                     v1::ResetResponse* /*response*/,
                                      PendingCall* call) {
   absl::Status status = CheckActorId(request.actor_id());
   if (!status.ok()) return call->Complete(Refused(status));
@@ -217,28 +299,40 @@ void CallbackPolicyService::RunStepBatch(const v1::StepBatchRequest& request,
 
 // ---- RPCs -------------------------------------------------------------------
 
-grpc::ServerUnaryReactor* CallbackPolicyService::Step(
-    grpc::CallbackServerContext* context, const v1::StepRequest* request,
-    v1::StepResponse* response) {
-  auto* call = new UnaryCall(DeadlineOf(*context));
-  RunStep(*request, response, call);
+template <typename Request, typename Response>
+grpc::ServerUnaryReactor* CallbackPolicyService::Unary(
+    const grpc::CallbackServerContext& context, const grpc::ByteBuffer& request,
+    grpc::ByteBuffer* reply,
+    void (CallbackPolicyService::*run)(const Request&, Response*,
+                                       PendingCall*)) {
+  auto* call =
+      new UnaryCall<Request, Response>(&calls_, DeadlineOf(context), reply);
+  const absl::Status status = call->Parse(request);
+  if (status.ok()) {
+    (this->*run)(call->request(), call->response(), call);
+  } else {
+    call->Complete(Refused(status));
+  }
   return call;
+}
+
+grpc::ServerUnaryReactor* CallbackPolicyService::Step(
+    grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
+    grpc::ByteBuffer* response) {
+  return Unary(*context, *request, response, &CallbackPolicyService::RunStep);
 }
 
 grpc::ServerUnaryReactor* CallbackPolicyService::StepBatch(
-    grpc::CallbackServerContext* context, const v1::StepBatchRequest* request,
-    v1::StepBatchResponse* response) {
-  auto* call = new UnaryCall(DeadlineOf(*context));
-  RunStepBatch(*request, response, call);
-  return call;
+    grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
+    grpc::ByteBuffer* response) {
+  return Unary(*context, *request, response,
+               &CallbackPolicyService::RunStepBatch);
 }
 
 grpc::ServerUnaryReactor* CallbackPolicyService::Reset(
-    grpc::CallbackServerContext* context, const v1::ResetRequest* request,
-    v1::ResetResponse* /*response*/) {
-  auto* call = new UnaryCall(DeadlineOf(*context));
-  RunReset(*request, call);
-  return call;
+    grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
+    grpc::ByteBuffer* response) {
+  return Unary(*context, *request, response, &CallbackPolicyService::RunReset);
 }
 
 grpc::ServerUnaryReactor* CallbackPolicyService::Describe(
@@ -261,10 +355,11 @@ grpc::ServerUnaryReactor* CallbackPolicyService::Describe(
   return reactor;
 }
 
-grpc::ServerBidiReactor<v1::StepStreamRequest, v1::StepStreamResponse>*
+grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>*
 CallbackPolicyService::StepStream(grpc::CallbackServerContext* context) {
   auto* stream = new stepd::StepStream(this, DeadlineOf(*context),
                                        options_.max_in_flight_per_stream);
+  calls_.Add();
   {
     MutexLock lock(&mu_);
     streams_.insert(stream);
@@ -284,8 +379,7 @@ void CallbackPolicyService::Answer(const v1::StepStreamRequest& request,
       return RunStepBatch(request.step_batch(), response->mutable_step_batch(),
                           call);
     case v1::StepStreamRequest::kReset:
-      response->mutable_reset();
-      return RunReset(request.reset(), call);
+      return RunReset(request.reset(), response->mutable_reset(), call);
     case v1::StepStreamRequest::REQUEST_NOT_SET:
       break;
   }
@@ -299,16 +393,22 @@ void CallbackPolicyService::Answer(const v1::StepStreamRequest& request,
 }
 
 void CallbackPolicyService::OnStreamDone(stepd::StepStream* stream) {
-  MutexLock lock(&mu_);
-  streams_.erase(stream);
+  {
+    MutexLock lock(&mu_);
+    streams_.erase(stream);
+  }
+  calls_.Remove();
 }
 
-void CallbackPolicyService::Drain() {
-  // A stream that finishes here is deleted by another thread, which first
-  // takes this lock in OnStreamDone().
-  MutexLock lock(&mu_);
-  is_draining_ = true;
-  for (stepd::StepStream* stream : streams_) stream->Drain();
+bool CallbackPolicyService::Drain(absl::Duration timeout) {
+  {
+    // A stream that finishes here is deleted by another thread, which first
+    // takes this lock in OnStreamDone().
+    MutexLock lock(&mu_);
+    is_draining_ = true;
+    for (stepd::StepStream* stream : streams_) stream->Drain();
+  }
+  return calls_.WaitForNone(timeout);
 }
 
 // ---- Errors -----------------------------------------------------------------

@@ -13,6 +13,7 @@
 #include <memory>
 #include <string>
 
+#include "absl/time/time.h"
 #include "server/common/clock.h"
 #include "server/engine/engine.h"
 #include "server/engine/observer.h"
@@ -49,9 +50,10 @@ class PolicyService {
 
   virtual grpc::Service* grpc_service() = 0;
 
-  // Ends every stream once its requests are answered; new ones are refused
-  // with DRAINING.
-  virtual void Drain() = 0;
+  // Ends every stream once its requests are answered, then waits until no call
+  // is left: for the engine, which must have been drained, and for clients
+  // that take their answers. False: some were left after `timeout`.
+  virtual bool Drain(absl::Duration timeout) = 0;
 };
 
 }  // namespace stepd

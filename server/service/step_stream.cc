@@ -3,9 +3,13 @@
 
 #include "server/service/step_stream.h"
 
+#include <google/protobuf/arena.h>
+
 #include <utility>
 
+#include "proto/stepd/v1/policy_service.pb.h"
 #include "server/common/error.h"
+#include "server/service/message_bytes.h"
 #include "server/service/status_codec.h"
 
 namespace stepd {
@@ -16,16 +20,31 @@ class StepStream::Exchange final : public PendingCall {
       : PendingCall(stream->deadline_, stream->is_cancelled_),
         stream_(stream) {}
 
+  grpc::ByteBuffer* bytes() { return &bytes_; }
+
+  // After the read. Errors: kInvalidArgument  MESSAGE
+  absl::Status Parse() {
+    const absl::Status status = ParseMessage(bytes_, request_);
+    response_->set_request_id(request_->request_id());
+    return status;
+  }
+  const v1::StepStreamRequest& request() const { return *request_; }
+  v1::StepStreamResponse* response() { return response_; }
+
   void Complete(const absl::Status& status) override {
-    if (!status.ok()) EncodeStatus(status, response.mutable_error());
+    if (!status.ok()) EncodeStatus(status, response_->mutable_error());
+    SerializeMessage(*response_, &bytes_);
     stream_->OnAnswered(std::unique_ptr<Exchange>(this));
   }
 
-  v1::StepStreamRequest request;
-  v1::StepStreamResponse response;
-
  private:
   StepStream* const stream_;
+  grpc::ByteBuffer bytes_;  // of the request, then of the response
+  google::protobuf::Arena arena_;
+  v1::StepStreamRequest* const request_ =
+      google::protobuf::Arena::CreateMessage<v1::StepStreamRequest>(&arena_);
+  v1::StepStreamResponse* const response_ =
+      google::protobuf::Arena::CreateMessage<v1::StepStreamResponse>(&arena_);
 };
 
 StepStream::StepStream(StreamOwner* owner, MonotonicTime deadline,
@@ -38,7 +57,7 @@ StepStream::StepStream(StreamOwner* owner, MonotonicTime deadline,
 // REQUIRES: the caller has counted this read in num_starting_reads_.
 void StepStream::ReadNext() {
   reading_ = std::make_unique<Exchange>(this);
-  StartRead(&reading_->request);
+  StartRead(reading_->bytes());
   bool should_finish = false;
   {
     MutexLock lock(&mu_);
@@ -62,10 +81,12 @@ void StepStream::OnReadDone(bool ok) {
   if (should_finish) FinishNow();
   if (is_dropped) return;
 
-  exchange->response.set_request_id(exchange->request.request_id());
+  if (absl::Status parsed = exchange->Parse(); !parsed.ok()) {
+    return StopReading(std::move(parsed));
+  }
   // Completing the exchange hands it back to OnAnswered().
   Exchange* call = exchange.release();
-  owner_->Answer(call->request, &call->response, call);
+  owner_->Answer(call->request(), call->response(), call);
 
   bool should_read = false;
   {
@@ -76,6 +97,18 @@ void StepStream::OnReadDone(bool ok) {
     if (should_read) ++num_starting_reads_;
   }
   if (should_read) ReadNext();
+}
+
+void StepStream::StopReading(absl::Status error) {
+  bool should_finish = false;
+  {
+    MutexLock lock(&mu_);
+    --num_in_flight_;
+    has_read_all_ = true;
+    error_ = std::move(error);
+    should_finish = ShouldFinish();
+  }
+  if (should_finish) FinishNow();
 }
 
 void StepStream::OnAnswered(std::unique_ptr<Exchange> exchange) {
@@ -108,7 +141,7 @@ void StepStream::Write(Exchange* exchange, bool is_last) {
   grpc::WriteOptions options;
   // More will follow at once: let the transport send them together.
   if (!is_last) options.set_buffer_hint();
-  StartWrite(&exchange->response, options);
+  StartWrite(exchange->bytes(), options);
 }
 
 void StepStream::OnWriteDone(bool ok) {
@@ -173,7 +206,7 @@ bool StepStream::ShouldFinish() {
   if (is_dead_) {
     final_status_ = absl::CancelledError("the stream is cancelled");
   } else if (has_read_all_) {
-    final_status_ = absl::OkStatus();
+    final_status_ = error_;
   } else if (is_draining_) {
     final_status_ =
         RetryableError(absl::StatusCode::kUnavailable, reason::kDraining,

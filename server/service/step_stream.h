@@ -17,6 +17,7 @@
 #ifndef STEPD_SERVER_SERVICE_STEP_STREAM_H_
 #define STEPD_SERVER_SERVICE_STEP_STREAM_H_
 
+#include <grpcpp/support/byte_buffer.h>
 #include <grpcpp/support/server_callback.h>
 
 #include <atomic>
@@ -25,12 +26,16 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
-#include "proto/stepd/v1/policy_service.pb.h"
 #include "server/common/clock.h"
 #include "server/common/mutex.h"
 #include "server/service/pending_call.h"
 
 namespace stepd {
+
+namespace v1 {
+class StepStreamRequest;
+class StepStreamResponse;
+}  // namespace v1
 
 class StepStream;
 
@@ -47,8 +52,7 @@ class StreamOwner {
 };
 
 class StepStream final
-    : public grpc::ServerBidiReactor<v1::StepStreamRequest,
-                                     v1::StepStreamResponse> {
+    : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer> {
  public:
   // Deletes itself when done. `owner` must outlive it.
   StepStream(StreamOwner* owner, MonotonicTime deadline, int max_in_flight);
@@ -69,6 +73,8 @@ class StepStream final
   class Exchange;
 
   void ReadNext() ABSL_LOCKS_EXCLUDED(mu_);
+  // Reads no more, answers what is in flight, ends the stream with `error`.
+  void StopReading(absl::Status error) ABSL_LOCKS_EXCLUDED(mu_);
   void OnAnswered(std::unique_ptr<Exchange> exchange) ABSL_LOCKS_EXCLUDED(mu_);
   // The next answer to write, if no write is going on.
   Exchange* PopWrite(bool* is_last) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -97,6 +103,7 @@ class StepStream final
   bool is_dead_ ABSL_GUARDED_BY(mu_) = false;  // nothing can be written
   bool is_draining_ ABSL_GUARDED_BY(mu_) = false;
   bool is_finished_ ABSL_GUARDED_BY(mu_) = false;
+  absl::Status error_ ABSL_GUARDED_BY(mu_);  // of the client's
   absl::Status final_status_;  // set by ShouldFinish, read by FinishNow
 };
 

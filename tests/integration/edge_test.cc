@@ -119,8 +119,8 @@ class EdgeTest : public ::testing::Test {
                             grpc::InsecureChannelCredentials()));
   }
   ~EdgeTest() override {
-    service_->Drain();
     engine_->Drain();
+    EXPECT_TRUE(service_->Drain(absl::InfiniteDuration()));
     server_->Shutdown(absl::InfiniteDuration());
     EXPECT_THAT(policy_->violations(), IsEmpty());
   }

@@ -182,6 +182,20 @@ TEST(PolicyService, RefusesAMessageThatIsTooLarge) {
   EXPECT_EQ(call.Wait().code(), absl::StatusCode::kResourceExhausted);
 }
 
+TEST(PolicyService, WaitsForOpenCallsWhenItDrains) {
+  ServedEngine served;
+  StepCall call;
+  call.request = FakeRequest("alice", 42);
+
+  call.Start(&served);
+  StepTask task = served.engine().TakeStep();
+  EXPECT_FALSE(served.service().Drain(absl::ZeroDuration()));
+  task.done(FakeReply(0, 1));
+
+  EXPECT_TRUE(served.service().Drain(absl::InfiniteDuration()));
+  EXPECT_TRUE(call.Wait().ok());
+}
+
 // ---- StepBatch --------------------------------------------------------------
 
 v1::StepBatchRequest FakeBatch(int num_rows) {

@@ -36,9 +36,9 @@ class ServedEngine {
     auto started = Server::Start(server, service_.get());
     EXPECT_TRUE(started.ok()) << started.status();
     server_ = *std::move(started);
-    stub_ = v1::PolicyService::NewStub(
-        grpc::CreateChannel(absl::StrCat("127.0.0.1:", server_->port()),
-                            grpc::InsecureChannelCredentials()));
+    channel_ = grpc::CreateChannel(absl::StrCat("127.0.0.1:", server_->port()),
+                                   grpc::InsecureChannelCredentials());
+    stub_ = v1::PolicyService::NewStub(channel_);
   }
   // Every task must have been completed: this waits for the calls.
   ~ServedEngine() { server_->Shutdown(absl::InfiniteDuration()); }
@@ -46,6 +46,7 @@ class ServedEngine {
   FakeEngine& engine() { return engine_; }
   PolicyService& service() { return *service_; }
   Server& server() { return *server_; }
+  std::shared_ptr<grpc::Channel> channel() { return channel_; }
   v1::PolicyService::Stub& stub() { return *stub_; }
   RecordingObserver& observer() { return observer_; }
 
@@ -54,6 +55,7 @@ class ServedEngine {
   FakeEngine engine_;
   std::unique_ptr<PolicyService> service_;
   std::unique_ptr<Server> server_;
+  std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<v1::PolicyService::Stub> stub_;
 };
 

@@ -4,6 +4,7 @@
 #include "server/service/step_stream.h"
 
 #include <gmock/gmock.h>
+#include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 
@@ -181,7 +182,7 @@ TEST_F(StepStreamTest, DrainsAfterWhatIsInFlight) {
   stream_->Write(StreamStep(1, "a"));
   StepTask task = engine().TakeStep();
 
-  served_->service().Drain();
+  EXPECT_FALSE(served_->service().Drain(absl::ZeroDuration()));
   task.done(FakeReply(1, 1));
 
   EXPECT_EQ(Read().request_id(), 1U);
@@ -199,9 +200,44 @@ TEST_F(StepStreamTest, EndsAtOnceWhenItDrainsIdle) {
   engine().TakeStep().done(FakeReply(1, 1));
   Read();
 
-  served_->service().Drain();
+  EXPECT_TRUE(served_->service().Drain(absl::InfiniteDuration()));
 
   EXPECT_EQ(ReasonOf(Finish()), reason::kDraining);
+}
+
+TEST(StepStream, EndsAfterBytesThatAreNoRequest) {
+  ServedEngine served;
+  grpc::GenericStub stub(served.channel());
+  grpc::ClientContext context;
+  grpc::CompletionQueue queue;
+  auto stream =
+      stub.PrepareCall(&context, "/stepd.v1.PolicyService/StepStream", &queue);
+  const auto wait = [&queue] {
+    void* tag = nullptr;
+    bool ok = false;
+    EXPECT_TRUE(queue.Next(&tag, &ok));
+    return ok;
+  };
+  const auto write = [&](const std::string& bytes) {
+    const grpc::Slice slice(bytes);
+    stream->Write(grpc::ByteBuffer(&slice, 1), nullptr);
+    return wait();
+  };
+
+  stream->StartCall(nullptr);
+  ASSERT_TRUE(wait());
+  ASSERT_TRUE(write(StreamStep(1, "a").SerializeAsString()));
+  StepTask task = served.engine().TakeStep();
+  ASSERT_TRUE(write("\xff\xff"));
+  task.done(FakeReply(1, 1));
+  grpc::ByteBuffer answer;
+  stream->Read(&answer, nullptr);
+  EXPECT_TRUE(wait());  // what was in flight is answered
+  grpc::Status status;
+  stream->Finish(&status, nullptr);
+  wait();
+
+  EXPECT_EQ(ReasonOf(FromGrpcStatus(status)), reason::kMessage);
 }
 
 }  // namespace
