@@ -16,8 +16,8 @@ class SteadyClock : public Clock {
 }  // namespace
 
 const Clock* Clock::Real() {
-  static const SteadyClock clock;
-  return &clock;
+  static const SteadyClock kClock;
+  return &kClock;
 }
 
 }  // namespace stepd

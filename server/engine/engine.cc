@@ -41,6 +41,8 @@ class Shard {
         thread_([this] { Run(); }) {}
 
   ~Shard() { Drain(); }
+  Shard(const Shard&) = delete;
+  Shard& operator=(const Shard&) = delete;
 
   absl::Status Submit(QueuedTask task) {
     task.submitted = clock_.Now();
@@ -96,8 +98,6 @@ class ShardedEngine : public Engine {
   ShardedEngine(std::shared_ptr<const Policy> policy,
                 std::unique_ptr<SessionBudget> budget)
       : policy_(std::move(policy)), budget_(std::move(budget)) {}
-
-  ~ShardedEngine() override { Drain(); }
 
   SessionBudget* budget() { return budget_.get(); }
   void AddShard(std::unique_ptr<Shard> shard) {

@@ -412,15 +412,17 @@ void Executor::EvictWaiting(Work* beneficiary) {
     Work* work = list->back();
     while (work != nullptr && !ReserveBlocks(session, num_tokens)) {
       Work* previous = ReadyQueue::List::Previous(work);
-      if (work != beneficiary && !work->is_started &&
-          !work->session->blocks.empty()) {
-        EvictBlocks(work->session);
-        ready_.Remove(work);
-        ready_.Push(work);  // what was a single step is a rebuild now
-      }
+      if (work != beneficiary) EvictUnlessStarted(work);
       work = previous;
     }
   }
+}
+
+void Executor::EvictUnlessStarted(Work* work) {
+  if (work->is_started || work->session->blocks.empty()) return;
+  EvictBlocks(work->session);
+  ready_.Remove(work);
+  ready_.Push(work);  // what was a single step is a rebuild now
 }
 
 std::int64_t Executor::BlocksFor(std::int64_t num_tokens) const {

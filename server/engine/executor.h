@@ -135,6 +135,7 @@ class Executor {
   absl::Status Open(Session* session);
   bool ReserveBlocks(Session* session, std::int64_t num_tokens);
   void EvictWaiting(Work* beneficiary);
+  void EvictUnlessStarted(Work* work);
   std::int64_t BlocksFor(std::int64_t num_tokens) const;
 
   // Computing the batch.

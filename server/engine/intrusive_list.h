@@ -25,6 +25,7 @@ template <typename T, ListLink<T> T::*kLink>
 class IntrusiveList {
  public:
   IntrusiveList() = default;
+  ~IntrusiveList() = default;
   IntrusiveList(const IntrusiveList&) = delete;
   IntrusiveList& operator=(const IntrusiveList&) = delete;
 

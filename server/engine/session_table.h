@@ -62,7 +62,8 @@ class SessionTable {
 
  private:
   struct HashById {
-    using is_transparent = void;
+    // Asked for by the container.
+    using is_transparent = void;  // NOLINT(readability-identifier-naming)
     std::size_t operator()(absl::string_view id) const {
       return absl::Hash<absl::string_view>()(id);
     }
@@ -71,7 +72,8 @@ class SessionTable {
     }
   };
   struct EqualById {
-    using is_transparent = void;
+    // Asked for by the container.
+    using is_transparent = void;  // NOLINT(readability-identifier-naming)
     static absl::string_view Id(absl::string_view id) { return id; }
     static absl::string_view Id(const std::unique_ptr<Session>& session) {
       return session->actor_id;

@@ -156,24 +156,29 @@ class FakeRunner : public PolicyRunner {
 
   // A block that one slice writes must be in no other slice's table.
   void CheckOwners(const StepBatch& batch) {
-    std::map<std::int32_t, std::set<std::size_t>> owners;
-    std::set<std::int32_t> written;
-    for (std::size_t s = 0; s < batch.slices.size(); ++s) {
-      const SessionSlice& slice = batch.slices[s];
-      for (std::int32_t block : slice.blocks) owners[block].insert(s);
-      std::int64_t position = slice.num_cached_tokens;
-      for (absl::string_view step : slice.steps) {
-        const int num_tokens = CountFakeTokens(options_, step);
-        for (int t = 0; t < num_tokens; ++t, ++position) {
-          if (HasCache()) written.insert(BlockOf(slice, position));
-        }
-      }
+    std::map<std::int32_t, int> num_owners;
+    for (const SessionSlice& slice : batch.slices) {
+      for (std::int32_t block : slice.blocks) ++num_owners[block];
     }
-    for (std::int32_t block : written) {
-      if (owners[block].size() > 1) {
+    for (const SessionSlice& slice : batch.slices) {
+      for (std::int32_t block : WrittenBlocks(slice)) {
+        if (num_owners[block] == 1) continue;
         Violate(absl::StrCat("block ", block, " written and shared"));
       }
     }
+  }
+
+  std::set<std::int32_t> WrittenBlocks(const SessionSlice& slice) {
+    std::set<std::int32_t> written;
+    if (!HasCache()) return written;
+    std::int64_t end = slice.num_cached_tokens;
+    for (absl::string_view step : slice.steps) {
+      end += CountFakeTokens(options_, step);
+    }
+    for (std::int64_t p = slice.num_cached_tokens; p < end; ++p) {
+      written.insert(BlockOf(slice, p));
+    }
+    return written;
   }
 
   bool HasCache() const { return options_.kv_bytes_per_token > 0; }
@@ -230,15 +235,19 @@ class FakeRunner : public PolicyRunner {
       if (!HasCache()) link = 0;
       for (int t = 0; t < num_tokens; ++t, ++position) {
         const std::uint64_t next = NextLink(link, slice.steps[i], t);
-        TokenRecord* record = HasCache() ? At(slice, position) : nullptr;
-        if (record != nullptr) {
-          *record = must_fail ? TokenRecord{kSpoiled, kSpoiled}
-                              : TokenRecord{link, next};
-        }
+        Write(slice, position,
+              must_fail ? TokenRecord{kSpoiled, kSpoiled}
+                        : TokenRecord{link, next});
         link = next;
       }
       if (i >= first_answered) Answer(link, outputs, result);
     }
+  }
+
+  void Write(const SessionSlice& slice, std::int64_t position,
+             const TokenRecord& record) {
+    TokenRecord* place = HasCache() ? At(slice, position) : nullptr;
+    if (place != nullptr) *place = record;
   }
 
   void Answer(std::uint64_t link, OutputMask outputs, StepResult* result) {

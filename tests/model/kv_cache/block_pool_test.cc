@@ -76,35 +76,44 @@ TEST(BlockPool, GivesOutTheBlockThatWasReleasedLast) {
   EXPECT_EQ(next[0], blocks[1]);
 }
 
+void CheckAccounts(const BlockPool& pool,
+                   const std::vector<std::vector<std::int32_t>>& users) {
+  std::vector<int> counts(static_cast<std::size_t>(pool.num_blocks()));
+  for (const auto& blocks : users) {
+    for (std::int32_t id : blocks) ++counts[static_cast<std::size_t>(id)];
+  }
+  int num_used = 0;
+  for (std::int32_t id = 0; id < pool.num_blocks(); ++id) {
+    const int count = counts[static_cast<std::size_t>(id)];
+    ASSERT_EQ(pool.use_count(id), count);
+    if (count > 0) ++num_used;
+  }
+  ASSERT_EQ(pool.num_used(), num_used);
+}
+
+void UseAtRandom(std::mt19937* random, BlockPool* pool,
+                 std::vector<std::vector<std::int32_t>>* users) {
+  const unsigned choice = (*random)() % 3;
+  if (choice == 0) {
+    std::vector<std::int32_t> blocks;
+    const auto count = static_cast<std::int32_t>((*random)() % 5);
+    if (pool->Allocate(count, &blocks)) users->push_back(blocks);
+  } else if (choice == 1 && !users->empty()) {
+    pool->Share(users->front());
+    users->push_back(users->front());
+  } else if (!users->empty()) {
+    pool->Release(users->back());
+    users->pop_back();
+  }
+}
+
 TEST(BlockPool, KeepsItsAccountsThroughRandomUse) {
   BlockPool pool(16);
   std::mt19937 random(1);
   std::vector<std::vector<std::int32_t>> users;
-  for (int i = 0; i < 5000; ++i) {
-    const unsigned choice = random() % 3;
-    if (choice == 0) {
-      std::vector<std::int32_t> blocks;
-      if (pool.Allocate(static_cast<std::int32_t>(random() % 5), &blocks)) {
-        users.push_back(blocks);
-      }
-    } else if (choice == 1 && !users.empty()) {
-      pool.Share(users.front());
-      users.push_back(users.front());
-    } else if (!users.empty()) {
-      pool.Release(users.back());
-      users.pop_back();
-    }
-    std::vector<int> counts(16);
-    for (const auto& blocks : users) {
-      for (std::int32_t id : blocks) ++counts[static_cast<std::size_t>(id)];
-    }
-    int num_used = 0;
-    for (std::int32_t id = 0; id < 16; ++id) {
-      const int count = counts[static_cast<std::size_t>(id)];
-      ASSERT_EQ(pool.use_count(id), count);
-      if (count > 0) ++num_used;
-    }
-    ASSERT_EQ(pool.num_used(), num_used);
+  for (int i = 0; i < 5000 && !testing::Test::HasFailure(); ++i) {
+    UseAtRandom(&random, &pool, &users);
+    CheckAccounts(pool, users);
   }
 }
 

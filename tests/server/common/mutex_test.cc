@@ -20,15 +20,14 @@ struct Counter {
 
 TEST(Mutex, ExcludesOtherThreads) {
   Counter counter;
+  const auto count = [&counter] {
+    for (int i = 0; i < 1000; ++i) {
+      MutexLock lock(&counter.mu);
+      ++counter.value;
+    }
+  };
   std::vector<std::thread> threads;
-  for (int t = 0; t < 4; ++t) {
-    threads.emplace_back([&counter] {
-      for (int i = 0; i < 1000; ++i) {
-        MutexLock lock(&counter.mu);
-        ++counter.value;
-      }
-    });
-  }
+  for (int t = 0; t < 4; ++t) threads.emplace_back(count);
   for (std::thread& thread : threads) thread.join();
 
   MutexLock lock(&counter.mu);

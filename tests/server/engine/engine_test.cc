@@ -35,7 +35,7 @@ class EngineTest : public testing::Test {
     options_.num_executors = 3;
     options_.cache_bytes = 3 * 64 * 4;  // 64 blocks each
   }
-  ~EngineTest() override {
+  void TearDown() override {
     engine_.reset();
     EXPECT_THAT(policy_->violations(), IsEmpty());
     for (const Answer& answer : answers_) EXPECT_EQ(answer.count(), 1);
@@ -221,6 +221,59 @@ TEST_F(EngineTest, ExpiresIdleSessionsByItsClock) {
   engine_.reset();
 }
 
+// An actor on its own thread: every answer must be its replay's.
+class RandomActor {
+ public:
+  RandomActor(int index, Engine* engine, const FakePolicyOptions& policy)
+      : id_(absl::StrCat("actor-", index)),
+        engine_(*engine),
+        policy_(policy),
+        replayed_(id_, policy),
+        random_(static_cast<unsigned>(index)) {}
+
+  void Run(int num_operations) {
+    for (int i = 0; i < num_operations; ++i) {
+      if (replayed_.num_steps() > 25 || random_() % 20 == 0) {
+        Reset();
+      } else {
+        Step();
+      }
+    }
+  }
+  int num_answers() const { return num_answers_; }
+
+ private:
+  void Reset() {
+    Answer answer;
+    ASSERT_TRUE(engine_.Submit(MakeFakeReset(id_, &answer)).ok());
+    EXPECT_TRUE(answer.Wait().ok());
+    replayed_.Reset();
+  }
+
+  // Sometimes cancelled at an unknown moment: then it ran, or it did not.
+  void Step() {
+    Answer answer;
+    std::vector<std::int64_t> xs(1 + random_() % 3);
+    for (std::int64_t& x : xs) x = static_cast<std::int64_t>(random_() % 100);
+    StepTask task = MakeFakeTask(id_, xs, policy_, &answer);
+    auto flag = std::make_shared<std::atomic<bool>>(false);
+    task.is_cancelled = flag;
+    ASSERT_TRUE(engine_.Submit(std::move(task)).ok());
+    if (random_() % 10 == 0) flag->store(true);
+    const absl::StatusOr<StepReply> reply = answer.Wait();
+    if (!reply.ok()) return;
+    EXPECT_EQ(*reply, replayed_.Step(xs));
+    ++num_answers_;
+  }
+
+  const std::string id_;
+  Engine& engine_;
+  const FakePolicyOptions policy_;
+  ReplayedActor replayed_;
+  std::mt19937 random_;
+  int num_answers_ = 0;
+};
+
 TEST_F(EngineTest, SurvivesManyThreadsThatStepResetAndCancel) {
   options_.cache_bytes = 3 * 10 * 4;  // small: sessions are evicted
   options_.max_batch_tokens = 8;
@@ -228,44 +281,16 @@ TEST_F(EngineTest, SurvivesManyThreadsThatStepResetAndCancel) {
   Start();
   policy_->FailForwards([](std::int64_t n) { return n % 50 == 49; });
 
-  std::atomic<int> num_answers{0};
-  const auto act = [&](int thread) {
-    std::mt19937 random(static_cast<unsigned>(thread));
-    const std::string actor = absl::StrCat("actor-", thread);
-    ReplayedActor replayed(actor, policy_->options());
-    for (int i = 0; i < 150; ++i) {
-      Answer answer;
-      if (random() % 20 == 0) {
-        ASSERT_TRUE(engine_->Submit(MakeFakeReset(actor, &answer)).ok());
-        EXPECT_TRUE(answer.Wait().ok());
-        replayed.Reset();
-        continue;
-      }
-      std::vector<std::int64_t> xs(1 + random() % 3);
-      for (std::int64_t& x : xs) x = static_cast<std::int64_t>(random() % 100);
-      StepTask task = MakeFakeTask(actor, xs, policy_->options(), &answer);
-      auto flag = std::make_shared<std::atomic<bool>>(false);
-      task.is_cancelled = flag;
-      ASSERT_TRUE(engine_->Submit(std::move(task)).ok());
-      if (random() % 10 == 0) flag->store(true);
-      const absl::StatusOr<StepReply> reply = answer.Wait();
-      if (!reply.ok()) continue;
-      EXPECT_EQ(*reply, replayed.Step(xs));
-      ++num_answers;
-      if (replayed.num_steps() > 25) {
-        Answer reset;
-        ASSERT_TRUE(engine_->Submit(MakeFakeReset(actor, &reset)).ok());
-        EXPECT_TRUE(reset.Wait().ok());
-        replayed.Reset();
-      }
-    }
-  };
+  std::deque<RandomActor> actors;
   std::vector<std::thread> threads;
-  for (int t = 0; t < 8; ++t) threads.emplace_back(act, t);
+  for (int t = 0; t < 8; ++t) {
+    actors.emplace_back(t, engine_.get(), policy_->options());
+    threads.emplace_back([&actor = actors.back()] { actor.Run(150); });
+  }
   for (std::thread& thread : threads) thread.join();
   engine_->Drain();
 
-  EXPECT_GT(num_answers, 500);
+  for (const RandomActor& actor : actors) EXPECT_GT(actor.num_answers(), 50);
 }
 
 // --- Creation ----------------------------------------------------------------

@@ -33,7 +33,7 @@ class ExecutorFixture : public testing::Test {
  protected:
   ExecutorFixture() { options_.num_blocks = 64; }
 
-  ~ExecutorFixture() override {
+  void TearDown() override {
     if (executor_ == nullptr) return;
     RunAll();
     executor_.reset();

@@ -103,7 +103,7 @@ TEST(StepQueue, ARefusedTaskStaysWithTheCaller) {
 
   ASSERT_FALSE(queue.TryPush(std::move(task)).ok());
 
-  EXPECT_EQ(ActorOf(task), "b");
+  EXPECT_EQ(ActorOf(task), "b");  // NOLINT(bugprone-use-after-move)
 }
 
 TEST(StepQueue, HandsOutWhatIsInsideWhenClosedAndRefusesMore) {
@@ -145,14 +145,13 @@ TEST(StepQueue, WakesThePopperForATaskAndForTheEnd) {
 TEST(StepQueue, LosesNothingBetweenManyPushersAndOnePopper) {
   StepQueue queue(50, 4);
   std::atomic<int> num_accepted{0};
+  const auto push = [&] {
+    for (int i = 0; i < 2000; ++i) {
+      num_accepted += queue.TryPush(MakeTask("x")).ok() ? 1 : 0;
+    }
+  };
   std::vector<std::thread> pushers;
-  for (int t = 0; t < 4; ++t) {
-    pushers.emplace_back([&] {
-      for (int i = 0; i < 2000; ++i) {
-        if (queue.TryPush(MakeTask("x")).ok()) ++num_accepted;
-      }
-    });
-  }
+  for (int t = 0; t < 4; ++t) pushers.emplace_back(push);
   int num_popped = 0;
   std::thread popper([&] {
     std::vector<QueuedTask> tasks;
