@@ -328,15 +328,14 @@ absl::StatusOr<ClosedLoopResult> Benchmark::Measure(const Model& model,
 
 void Benchmark::AddRound(const Model& model, Mode mode, int actors,
                          Json figures) {
+  const double steps = figures["steps_per_second"];
+  if (figures.contains("server_cpus") && steps > 0.0) {
+    figures["cpu_us_per_step"] =
+        figures["server_cpus"].get<double>() / steps * 1e6;
+  }
   if (figures.contains("raw_steps_per_second")) {
-    const double steps = figures["steps_per_second"];
     figures["served_over_raw"] =
         steps / figures["raw_steps_per_second"].get<double>();
-    if (figures.contains("server_cpus")) {
-      figures["raw_cpu_share"] =
-          steps * figures["raw_cpu_us_per_step"].get<double>() * 1e-6 /
-          std::max(figures["server_cpus"].get<double>(), 1e-9);
-    }
   }
   Json* found = nullptr;
   for (Json& one : cases_) {

@@ -44,8 +44,8 @@ struct BenchmarkOptions {
   int connections = 1;
   int rows_per_batch = 32;
   int executors = 0;  // of the server and of the raw forward; 0: one per core
-  std::string kernels = "auto";  // of both
-  std::string commit;            // noted in the result
+  std::string kernels = "auto";    // of both
+  std::string commit = "unknown";  // noted in the result
 };
 
 // Errors: kInvalidArgument  an option, named

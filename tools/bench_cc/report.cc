@@ -26,7 +26,7 @@ struct Column {
   int decimals;
 };
 
-constexpr std::array<Column, 13> kColumns = {{
+constexpr std::array<Column, 14> kColumns = {{
     {"steps/s", "steps_per_second", 0},
     {"p50 ms", "p50_ms", 2},
     {"p90 ms", "p90_ms", 2},
@@ -37,8 +37,9 @@ constexpr std::array<Column, 13> kColumns = {{
     {"forward ms", "forward_ms", 2},
     {"forward / CPU", "forward_share", 2},
     {"executors / CPU", "executor_share", 2},
+    {"CPU µs/step", "cpu_us_per_step", 1},
+    {"raw CPU µs/step", "raw_cpu_us_per_step", 1},
     {"raw steps/s", "raw_steps_per_second", 0},
-    {"raw batch", "raw_batch", 1},
     {"served / raw", "served_over_raw", 2},
 }};
 
