@@ -4,6 +4,7 @@
 #include "model/checkpoint/weight_reader.h"
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -26,12 +27,27 @@ class FakeSource final : public TensorSource {
     return at::zeros(shape);
   }
   bool Has(absl::string_view /*name*/) const override { return true; }
+  std::optional<std::vector<std::int64_t>> FindShape(
+      absl::string_view name) const override {
+    if (name == "gone") return std::nullopt;
+    return std::vector<std::int64_t>{7, 9};
+  }
   void Ignore(absl::string_view /*name*/) override {}
   std::int64_t num_elements_taken() const override { return 0; }
   absl::Status CheckAllTaken() const override { return absl::OkStatus(); }
 
   std::vector<std::string> asked;
 };
+
+TEST(WeightReader, TakesSizesFromTensors) {
+  FakeSource source;
+  absl::Status error;
+  const WeightReader reader(&source, &error);
+
+  EXPECT_EQ(reader.FirstSize("up"), 7);
+  EXPECT_EQ(reader.SecondSize("up"), 9);
+  EXPECT_EQ(reader.FirstSize("gone"), 1);
+}
 
 TEST(WeightReader, NamesTheWeightsOfModules) {
   FakeSource source;
