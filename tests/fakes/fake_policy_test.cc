@@ -80,7 +80,8 @@ TEST_F(FakePolicyTest, FindsATokenThatWasNeverWritten) {
 }
 
 TEST_F(FakePolicyTest, FindsATableThatIsTooShort) {
-  Run({Slice({}, 0, 1)});
+  const std::vector<std::int32_t> empty;
+  Run({Slice(empty, 0, 1)});
 
   EXPECT_FALSE(policy_.violations().empty());
 }
