@@ -97,11 +97,13 @@ std::vector<FieldSpec> MakeFields() {
 
 OutputHeadConfig RandomHead(const std::string& name, std::int64_t hidden_dim,
                             std::int64_t out) {
-  return {
-      name,
-      {out},
-      RandomNorm(hidden_dim),
-      {RandomLinear(2 * 24, hidden_dim, true), RandomLinear(out, 24, true)}};
+  OutputHeadConfig head;
+  head.name = name;
+  head.shape = {out};
+  head.norm = RandomNorm(hidden_dim);
+  head.layers = {RandomLinear(2 * 24, hidden_dim, true),
+                 RandomLinear(out, 24, true)};
+  return head;
 }
 
 }  // namespace
