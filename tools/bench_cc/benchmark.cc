@@ -10,7 +10,6 @@
 #include <filesystem>
 #include <map>
 #include <memory>
-#include <optional>
 #include <system_error>
 #include <thread>
 #include <utility>
@@ -41,34 +40,34 @@ LoadClock::duration ToDuration(double seconds) {
 // A folder that goes with the object.
 class TemporaryFolder {
  public:
-  static absl::StatusOr<TemporaryFolder> Create() {
+  static absl::StatusOr<std::unique_ptr<TemporaryFolder>> Create() {
     std::string path =
         (std::filesystem::temp_directory_path() / "stepd-bench-XXXXXX")
             .string();
     if (mkdtemp(&path[0]) == nullptr) {
       return absl::UnavailableError(absl::StrCat("cannot make ", path));
     }
-    return TemporaryFolder(std::move(path));
+    return std::make_unique<TemporaryFolder>(std::move(path));
   }
-  TemporaryFolder(TemporaryFolder&& other) noexcept
-      : path_(std::exchange(other.path_, "")) {}
-  TemporaryFolder& operator=(TemporaryFolder&&) = delete;
+  explicit TemporaryFolder(std::string path) : path_(std::move(path)) {}
   ~TemporaryFolder() {
     std::error_code ignored;
-    if (!path_.empty()) std::filesystem::remove_all(path_, ignored);
+    std::filesystem::remove_all(path_, ignored);
   }
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+
   const std::string& path() const { return path_; }
 
  private:
-  explicit TemporaryFolder(std::string path) : path_(std::move(path)) {}
-  std::string path_;
+  const std::string path_;
 };
 
 // One model: where it is served, and the same weights in this process.
 struct Model {
   std::string name;
-  std::optional<TemporaryFolder> folder;
-  std::optional<Daemon> daemon;
+  std::unique_ptr<TemporaryFolder> folder;
+  std::unique_ptr<Daemon> daemon;  // nullptr: not ours
   std::string target;
   std::string metrics_address;
   std::unique_ptr<Policy> policy;                  // nullptr: no raw forward
@@ -88,7 +87,8 @@ class Benchmark {
   absl::Status AddRaw(const std::string& checkpoint, Model* model);
   int NumExecutors() const;
 
-  absl::Status RunRound(int round);
+  absl::Status RunRound();
+  absl::Status RunActors(Model* model, int actors);
   absl::StatusOr<Json> RunRaw(Model* model, int actors);
   absl::StatusOr<Json> RunServed(const Model& model, Mode mode, int actors);
   absl::StatusOr<ClosedLoopResult> Measure(const Model& model, ClosedLoop* loop,
@@ -125,7 +125,7 @@ absl::Status Benchmark::AddModel(const std::string& shape) {
   Model model;
   auto folder = TemporaryFolder::Create();
   if (!folder.ok()) return folder.status();
-  model.folder.emplace(*std::move(folder));
+  model.folder = *std::move(folder);
   std::string checkpoint = options_.model;
   model.name = shape.empty() ? "model" : shape;
   if (!shape.empty()) {
@@ -155,14 +155,16 @@ absl::Status Benchmark::StartDaemon(const std::string& checkpoint,
   auto daemon =
       Daemon::Start(options_.stepd, checkpoint, model->folder->path(), flags);
   if (!daemon.ok()) return daemon.status();
-  model->daemon.emplace(*std::move(daemon));
+  model->daemon = *std::move(daemon);
   model->target = model->daemon->address();
   model->metrics_address = model->daemon->metrics_address();
   return absl::OkStatus();
 }
 
 absl::Status Benchmark::AddRaw(const std::string& checkpoint, Model* model) {
-  auto policy = LoadPolicy(checkpoint, {"cpu", options_.kernels});
+  LoadOptions load;
+  load.kernels = options_.kernels;
+  auto policy = LoadPolicy(checkpoint, load);
   if (!policy.ok()) return policy.status();
   model->policy = *std::move(policy);
   for (const int actors : options_.actors) {
@@ -183,7 +185,8 @@ absl::StatusOr<Json> Benchmark::Run() {
   absl::Status status = SetUp();
   const Json load_before = LoadAverage();
   for (int round = 1; round <= options_.rounds && status.ok(); ++round) {
-    status = RunRound(round);
+    status = RunRound();
+    std::fprintf(stderr, "round %d of %d done\n", round, options_.rounds);
   }
   if (!status.ok()) return status;
   for (Json& figures : cases_) {
@@ -202,20 +205,25 @@ absl::StatusOr<Json> Benchmark::Run() {
   return result;
 }
 
-absl::Status Benchmark::RunRound(int round) {
+absl::Status Benchmark::RunRound() {
   for (Model& model : models_) {
     for (const int actors : options_.actors) {
-      const auto raw = RunRaw(&model, actors);
-      if (!raw.ok()) return raw.status();
-      for (const Mode mode : options_.modes) {
-        auto figures = RunServed(model, mode, actors);
-        if (!figures.ok()) return figures.status();
-        figures->update(*raw);
-        AddRound(model, mode, actors, *std::move(figures));
-      }
+      const absl::Status status = RunActors(&model, actors);
+      if (!status.ok()) return status;
     }
   }
-  std::fprintf(stderr, "round %d of %d done\n", round, options_.rounds);
+  return absl::OkStatus();
+}
+
+absl::Status Benchmark::RunActors(Model* model, int actors) {
+  const auto raw = RunRaw(model, actors);
+  if (!raw.ok()) return raw.status();
+  for (const Mode mode : options_.modes) {
+    auto figures = RunServed(*model, mode, actors);
+    if (!figures.ok()) return figures.status();
+    figures->update(*raw);
+    AddRound(*model, mode, actors, *std::move(figures));
+  }
   return absl::OkStatus();
 }
 
@@ -297,15 +305,15 @@ absl::StatusOr<ClosedLoopResult> Benchmark::Measure(const Model& model,
   absl::Status status;
   for (int i = 0; i < 2; ++i) {
     std::this_thread::sleep_until(i == 0 ? window.begin : window.end);
-    if (model.daemon) {
+    if (model.daemon != nullptr) {
       const auto time = ReadCpuTime(model.daemon->pid());
       if (time.ok()) times[i] = *time;
       status.Update(time.status());
     }
     if (!model.metrics_address.empty()) {
       auto page = ReadMetrics(model.metrics_address);
-      if (page.ok()) samples[i] = *std::move(page);
       status.Update(page.status());
+      if (page.ok()) samples[i] = *std::move(page);
     }
   }
   thread.join();
@@ -313,7 +321,7 @@ absl::StatusOr<ClosedLoopResult> Benchmark::Measure(const Model& model,
   if (!status.ok()) return status;
   const Samples growth = Growth(samples[0], samples[1]);
   AddServerFigures(growth, figures);
-  if (model.daemon) {
+  if (model.daemon != nullptr) {
     AddCpuFigures(times[0], times[1], options_.seconds, figures);
     const double process = std::max(times[1].process - times[0].process, 1e-9);
     (*figures)["forward_share"] =

@@ -62,6 +62,8 @@ class GrpcClosedLoop final : public ClosedLoop {
       : options_(options),
         actors_(static_cast<std::size_t>(options.num_actors)) {}
   ~GrpcClosedLoop() override;
+  GrpcClosedLoop(const GrpcClosedLoop&) = delete;
+  GrpcClosedLoop& operator=(const GrpcClosedLoop&) = delete;
 
   absl::Status SetUp();
 

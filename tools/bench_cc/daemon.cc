@@ -74,10 +74,9 @@ absl::StatusOr<std::string> WaitForPort(const std::string& path, pid_t pid) {
 
 }  // namespace
 
-absl::StatusOr<Daemon> Daemon::Start(const std::string& binary,
-                                     const std::string& model,
-                                     const std::string& directory,
-                                     const std::vector<std::string>& flags) {
+absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(
+    const std::string& binary, const std::string& model,
+    const std::string& directory, const std::vector<std::string>& flags) {
   const std::string port_file = absl::StrCat(directory, "/grpc.port");
   const std::string metrics_port_file = absl::StrCat(directory, "/http.port");
   const std::string log = absl::StrCat(directory, "/stepd.log");
@@ -91,24 +90,19 @@ absl::StatusOr<Daemon> Daemon::Start(const std::string& binary,
       absl::StrCat("--server.metrics_port_file=", metrics_port_file),
   };
   command.insert(command.end(), flags.begin(), flags.end());
-  Daemon daemon(Spawn(std::move(command), log));
+  std::unique_ptr<Daemon> daemon(new Daemon(Spawn(std::move(command), log)));
   // The port of gRPC is written last.
-  const auto port = WaitForPort(port_file, daemon.pid_);
+  const auto port = WaitForPort(port_file, daemon->pid_);
   if (!port.ok()) {
     return absl::UnavailableError(
         absl::StrCat(port.status().message(), ":\n", ReadFile(log)));
   }
-  const auto metrics_port = WaitForPort(metrics_port_file, daemon.pid_);
+  const auto metrics_port = WaitForPort(metrics_port_file, daemon->pid_);
   if (!metrics_port.ok()) return metrics_port.status();
-  daemon.address_ = absl::StrCat("127.0.0.1:", *port);
-  daemon.metrics_address_ = absl::StrCat("127.0.0.1:", *metrics_port);
+  daemon->address_ = absl::StrCat("127.0.0.1:", *port);
+  daemon->metrics_address_ = absl::StrCat("127.0.0.1:", *metrics_port);
   return daemon;
 }
-
-Daemon::Daemon(Daemon&& other) noexcept
-    : pid_(std::exchange(other.pid_, -1)),
-      address_(std::move(other.address_)),
-      metrics_address_(std::move(other.metrics_address_)) {}
 
 Daemon::~Daemon() {
   if (pid_ <= 0) return;

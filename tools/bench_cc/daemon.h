@@ -10,6 +10,7 @@
 
 #include <sys/types.h>
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -23,15 +24,14 @@ class Daemon {
   // Its port files and its log go to `directory`; `flags` are further flags of
   // `stepd serve`.
   // Errors: kUnavailable  it ended or was not ready in time; says its log
-  static absl::StatusOr<Daemon> Start(const std::string& binary,
-                                      const std::string& model,
-                                      const std::string& directory,
-                                      const std::vector<std::string>& flags);
+  static absl::StatusOr<std::unique_ptr<Daemon>> Start(
+      const std::string& binary, const std::string& model,
+      const std::string& directory, const std::vector<std::string>& flags);
 
-  Daemon(Daemon&& other) noexcept;
-  Daemon& operator=(Daemon&&) = delete;
   // Ends the process and waits for it.
   ~Daemon();
+  Daemon(const Daemon&) = delete;
+  Daemon& operator=(const Daemon&) = delete;
 
   pid_t pid() const { return pid_; }
   const std::string& address() const { return address_; }  // of gRPC
@@ -40,7 +40,7 @@ class Daemon {
  private:
   explicit Daemon(pid_t pid) : pid_(pid) {}
 
-  pid_t pid_;
+  const pid_t pid_;
   std::string address_;
   std::string metrics_address_;
 };
