@@ -24,6 +24,8 @@ constexpr std::size_t kMaxBodyBytes = 1024;
 class HttplibServer final : public HttpServer {
  public:
   explicit HttplibServer(const Metrics* metrics);
+  HttplibServer(const HttplibServer&) = delete;
+  HttplibServer& operator=(const HttplibServer&) = delete;
   ~HttplibServer() override;
 
   bool Bind(const std::string& host, int port);

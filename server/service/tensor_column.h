@@ -37,8 +37,12 @@ class TensorColumn {
   static absl::StatusOr<TensorColumn> Create(const FieldSpec& field,
                                              const v1::Tensor& tensor);
 
+  // Moves only: a copy would borrow the original's converted values.
   TensorColumn(TensorColumn&&) = default;
   TensorColumn& operator=(TensorColumn&&) = default;
+  TensorColumn(const TensorColumn&) = delete;
+  TensorColumn& operator=(const TensorColumn&) = delete;
+  ~TensorColumn() = default;
 
   std::int64_t num_rows() const { return num_rows_; }
 

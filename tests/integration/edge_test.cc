@@ -118,7 +118,7 @@ class EdgeTest : public ::testing::Test {
         grpc::CreateChannel(absl::StrCat("127.0.0.1:", server_->port()),
                             grpc::InsecureChannelCredentials()));
   }
-  ~EdgeTest() override {
+  void TearDown() override {
     engine_->Drain();
     EXPECT_TRUE(service_->Drain(absl::InfiniteDuration()));
     server_->Shutdown(absl::InfiniteDuration());

@@ -40,6 +40,8 @@ class ServedEngine {
                                    grpc::InsecureChannelCredentials());
     stub_ = v1::PolicyService::NewStub(channel_);
   }
+  ServedEngine(const ServedEngine&) = delete;
+  ServedEngine& operator=(const ServedEngine&) = delete;
   // Every task must have been completed: this waits for the calls.
   ~ServedEngine() { server_->Shutdown(absl::InfiniteDuration()); }
 
