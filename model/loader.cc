@@ -3,6 +3,7 @@
 
 #include "model/loader.h"
 
+#include <exception>
 #include <utility>
 
 #include "ATen/Parallel.h"
@@ -41,10 +42,8 @@ absl::StatusOr<std::unique_ptr<const kernels::KernelSet>> ChooseKernels(
   return kernels::CreateCpuKernelSet();
 }
 
-}  // namespace
-
-absl::StatusOr<std::unique_ptr<Policy>> LoadPolicy(const std::string& directory,
-                                                   const LoadOptions& options) {
+absl::StatusOr<std::unique_ptr<Policy>> Load(const std::string& directory,
+                                             const LoadOptions& options) {
   absl::StatusOr<std::unique_ptr<const kernels::KernelSet>> kernels =
       ChooseKernels(options);
   if (!kernels.ok()) return kernels.status();
@@ -52,6 +51,19 @@ absl::StatusOr<std::unique_ptr<Policy>> LoadPolicy(const std::string& directory,
       checkpoint::ReadCheckpoint(directory);
   if (!description.ok()) return description.status();
   return CreateTransformerPolicy(*description, *std::move(kernels));
+}
+
+}  // namespace
+
+// LibTorch throws when memory is short, also while a checkpoint is read.
+absl::StatusOr<std::unique_ptr<Policy>> LoadPolicy(const std::string& directory,
+                                                   const LoadOptions& options) {
+  try {
+    return Load(directory, options);
+  } catch (const std::exception& error) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat(directory, " could not be loaded: ", error.what()));
+  }
 }
 
 }  // namespace stepd

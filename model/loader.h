@@ -28,6 +28,7 @@ struct LoadOptions {
 //                             refused; names file and tensor or key
 //         kNotFound           no checkpoint there
 //         kFailedPrecondition the device is not available, and why
+//         kResourceExhausted  it does not fit into memory
 absl::StatusOr<std::unique_ptr<Policy>> LoadPolicy(const std::string& directory,
                                                    const LoadOptions& options);
 

@@ -81,8 +81,9 @@ struct PolicySpec {
 
   std::int64_t num_parameters = 0;
   std::int64_t weight_bytes = 0;
-  std::string device;  // "cpu", "cuda:0"
-  std::string dtype;   // of weights: "float32", "bfloat16"
+  std::string device;   // "cpu", "cuda:0"
+  std::string dtype;    // of weights: "float32", "bfloat16"
+  std::string kernels;  // which ones, in a few words
 
   // KV cache: every block holds this many tokens of one session.
   int tokens_per_block = 16;

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "ATen/Functions.h"
+#include "absl/strings/str_cat.h"
 
 namespace stepd::kernels {
 namespace {
@@ -77,6 +78,9 @@ class CpuKernelSet : public KernelSet {
   explicit CpuKernelSet(const CpuKernels& kernels) : kernels_(kernels) {}
 
   at::Device device() const override { return at::kCPU; }
+  std::string description() const override {
+    return absl::StrCat("native, ", kernels_.name);
+  }
 
   std::unique_ptr<PackedLinear> Pack(
       absl::Span<const LinearWeights> parts) const override {

@@ -20,6 +20,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "ATen/core/Tensor.h"
@@ -151,6 +152,8 @@ class KernelSet {
 
   // Where values live.
   virtual at::Device device() const = 0;
+  // For people: which kernels these are, and what is known to be slow.
+  virtual std::string description() const = 0;
 
   // Load time -------------------------------------------------------------
 

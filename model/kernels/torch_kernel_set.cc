@@ -34,6 +34,9 @@ class TorchKernelSet : public KernelSet {
   explicit TorchKernelSet(at::Device device) : device_(device) {}
 
   at::Device device() const override { return device_; }
+  std::string description() const override {
+    return "reference, LibTorch's operators (gathers a session's blocks)";
+  }
 
   std::unique_ptr<PackedLinear> Pack(
       absl::Span<const LinearWeights> parts) const override {

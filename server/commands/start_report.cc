@@ -3,6 +3,8 @@
 
 #include "server/commands/start_report.h"
 
+#include <algorithm>
+
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -64,6 +66,7 @@ std::int64_t NumFullSessions(const PolicySpec& spec,
                              std::int64_t{spec.max_tokens_per_step}, &tokens)) {
     return 0;
   }
+  if (spec.max_tokens > 0) tokens = std::min(tokens, spec.max_tokens);
   const std::int64_t blocks = tokens / spec.tokens_per_block +
                               (tokens % spec.tokens_per_block != 0 ? 1 : 0);
   return engine.cache_bytes / block_bytes / blocks;
@@ -80,6 +83,7 @@ std::vector<LogField> StartReportFields(const StartReport& report) {
                                   FormatSize(spec.weight_bytes), ")")},
       {"device", absl::StrCat(spec.device, ", ", spec.dtype, ", ",
                               report.engine.num_executors, " executor(s)")},
+      {"kernels", spec.kernels},
       {"step", absl::StrCat(FieldsText(spec), " -> ", spec.num_actions,
                             " actions by ", spec.action_head)},
       {"kv_cache",

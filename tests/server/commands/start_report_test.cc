@@ -25,6 +25,7 @@ PolicySpec SmallSpec() {
   spec.weight_bytes = 4936;
   spec.device = "cpu";
   spec.dtype = "float32";
+  spec.kernels = "native, avx2";
   spec.tokens_per_block = 16;
   spec.kv_bytes_per_token = 64;  // blocks of 1 KiB
   spec.max_tokens_per_step = 3;
@@ -38,6 +39,16 @@ TEST(StartReport, CountsFullSessionsInWholeBlocks) {
   engine.max_steps = 6;  // 18 tokens: 2 blocks
 
   EXPECT_EQ(NumFullSessions(spec, engine), 50);
+}
+
+TEST(StartReport, CountsNoMoreTokensThanThePolicyCanTellApart) {
+  PolicySpec spec = SmallSpec();
+  spec.max_tokens = 16;
+  EngineOptions engine;
+  engine.cache_bytes = 100 << 10;
+  engine.max_steps = 6;
+
+  EXPECT_EQ(NumFullSessions(spec, engine), 100);
 }
 
 TEST(StartReport, KnowsPoliciesWithoutACache) {
@@ -75,6 +86,7 @@ TEST(StartReport, TellsWhatIsServedAndWhere) {
   EXPECT_THAT(block, HasSubstr("/models/cartpole"));
   EXPECT_THAT(block, HasSubstr("1234 (4.8 KiB)"));
   EXPECT_THAT(block, HasSubstr("cpu, float32, 4 executor(s)"));
+  EXPECT_THAT(block, HasSubstr("native, avx2"));
   EXPECT_THAT(block, HasSubstr("index int64, image? float32[any, 4]"));
   EXPECT_THAT(block, HasSubstr("6 actions by q"));
   EXPECT_THAT(block, HasSubstr("64 B per token, 1 to 3 token(s) per step"));
