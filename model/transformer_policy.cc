@@ -32,6 +32,17 @@ constexpr int kTokensPerBlock = kernels::kCpuTokensPerBlock;
 // Outputs that every policy has besides its heads.
 constexpr char kScores[] = "scores";
 constexpr char kHidden[] = "hidden";
+// Of policies with heads that read inner layers: what they read, and hidden.
+constexpr char kHiddenLayers[] = "hidden_layers";
+
+// Where a head reads and writes.
+struct PlacedHead {
+  OutputHead head;
+  int read = -1;   // index of the layer it reads; -1: the decoder's output
+  int output = 0;  // index into the spec's outputs
+  int entry = 0;   // of that output, if heads are stacked
+  bool is_stacked = false;
+};
 
 class TransformerPolicy : public Policy {
  public:
@@ -46,18 +57,19 @@ class TransformerPolicy : public Policy {
  private:
   friend class TransformerRunner;
 
+  void PlaceHeads(const PolicyDescription& description);
   void DescribeOutputs(const PolicyDescription& description);
 
   std::unique_ptr<const KernelSet> kernels_;
   StepEmbedder embedder_;
   Decoder decoder_;
-  std::vector<OutputHead> heads_;  // heads_[i] fills spec_.outputs[i]
-  std::vector<int> read_layers_;   // that heads read, ascending
-  std::vector<int> head_reads_;    // by head: index into them; -1: the output
-  int action_head_ = 0;
+  std::vector<PlacedHead> heads_;
+  std::vector<int> read_layers_;  // that heads read, ascending
+  int action_head_ = 0;           // index into heads_
   ScoreRule score_rule_;
   int scores_output_ = 0;
   int hidden_output_ = 0;
+  int hidden_layers_output_ = -1;  // -1: no head reads an inner layer
   PolicySpec spec_;
 };
 
@@ -77,7 +89,12 @@ class TransformerRunner : public PolicyRunner {
   void LayOutSlice(const SessionSlice& slice, std::size_t first_step);
   void ReadRows(const float* x, const float* read, OutputMask wanted,
                 StepResult* result);
-  void FillScores(OutputMask wanted, StepResult* result) const;
+  // `values` [rows, width] become entry `entry` of the rows of an output.
+  void CopyStacked(int output, int entry, absl::Span<const float> values,
+                   StepResult* result) const;
+  void CopyHiddenLayers(const float* read, const float* hidden,
+                        StepResult* result);
+  void FillScores(absl::Span<const float> values, StepResult* result) const;
 
   const TransformerPolicy& policy_;
   DecoderState state_;
@@ -87,6 +104,7 @@ class TransformerRunner : public PolicyRunner {
   std::vector<absl::string_view> steps_;
   EmbedPlan plan_;
   std::vector<std::int32_t> answered_rows_;  // last tokens of answered steps
+  std::vector<float> stacked_values_;        // of the stacked head at hand
 };
 
 OutputMask Bit(int output) { return OutputMask{1} << output; }
@@ -99,20 +117,7 @@ TransformerPolicy::TransformerPolicy(const PolicyDescription& description,
       embedder_(description.embedder, description.fields, *kernels_),
       decoder_(description.decoder, *kernels_, kTokensPerBlock),
       score_rule_(description.action.rule) {
-  for (const OutputHeadConfig& head : description.heads) {
-    heads_.emplace_back(head, *kernels_);
-    if (head.read_layer.has_value()) read_layers_.push_back(*head.read_layer);
-  }
-  std::sort(read_layers_.begin(), read_layers_.end());
-  read_layers_.erase(std::unique(read_layers_.begin(), read_layers_.end()),
-                     read_layers_.end());
-  for (const OutputHeadConfig& head : description.heads) {
-    const auto at = std::lower_bound(read_layers_.begin(), read_layers_.end(),
-                                     head.read_layer.value_or(-1));
-    head_reads_.push_back(head.read_layer.has_value()
-                              ? static_cast<int>(at - read_layers_.begin())
-                              : -1);
-  }
+  PlaceHeads(description);
   spec_.summary = description.summary;
   spec_.fields = description.fields;
   spec_.num_actions = description.action.num_actions;
@@ -130,15 +135,59 @@ TransformerPolicy::TransformerPolicy(const PolicyDescription& description,
   DescribeOutputs(description);
 }
 
-void TransformerPolicy::DescribeOutputs(const PolicyDescription& description) {
+void TransformerPolicy::PlaceHeads(const PolicyDescription& description) {
   for (const OutputHeadConfig& head : description.heads) {
-    spec_.outputs.push_back({head.name, head.shape});
+    if (head.read_layer.has_value()) read_layers_.push_back(*head.read_layer);
   }
-  action_head_ = spec_.FindOutput(spec_.action_head);
+  std::sort(read_layers_.begin(), read_layers_.end());
+  read_layers_.erase(std::unique(read_layers_.begin(), read_layers_.end()),
+                     read_layers_.end());
+  for (const OutputHeadConfig& head : description.heads) {
+    PlacedHead placed{OutputHead(head, *kernels_)};
+    if (head.read_layer.has_value()) {
+      placed.read = static_cast<int>(std::lower_bound(read_layers_.begin(),
+                                                      read_layers_.end(),
+                                                      *head.read_layer) -
+                                     read_layers_.begin());
+    }
+    heads_.push_back(std::move(placed));
+  }
+}
+
+// Fills the outputs, and in the heads where in them they write.
+void TransformerPolicy::DescribeOutputs(const PolicyDescription& description) {
+  const std::vector<OutputHeadConfig>& heads = description.heads;
+  for (std::size_t first = 0; first < heads.size();) {
+    std::size_t end = first + 1;
+    while (heads[first].is_stacked && end < heads.size() &&
+           heads[end].name == heads[first].name) {
+      ++end;
+    }
+    OutputSpec output{heads[first].name, heads[first].shape};
+    if (heads[first].is_stacked) {
+      output.shape.insert(output.shape.begin(),
+                          static_cast<std::int64_t>(end - first));
+    }
+    for (std::size_t i = first; i < end; ++i) {
+      heads_[i].output = static_cast<int>(spec_.outputs.size());
+      heads_[i].entry = static_cast<int>(i - first);
+      heads_[i].is_stacked = heads[first].is_stacked;
+      if (heads[i].name == spec_.action_head) {
+        action_head_ = static_cast<int>(i);
+      }
+    }
+    spec_.outputs.push_back(std::move(output));
+    first = end;
+  }
   scores_output_ = static_cast<int>(spec_.outputs.size());
   spec_.outputs.push_back({kScores, {spec_.num_actions}});
   hidden_output_ = static_cast<int>(spec_.outputs.size());
   spec_.outputs.push_back({kHidden, {decoder_.hidden_dim()}});
+  if (read_layers_.empty()) return;
+  hidden_layers_output_ = static_cast<int>(spec_.outputs.size());
+  spec_.outputs.push_back({kHiddenLayers,
+                           {static_cast<std::int64_t>(read_layers_.size()) + 1,
+                            decoder_.hidden_dim()}});
 }
 
 absl::StatusOr<int> TransformerPolicy::CountTokens(
@@ -169,8 +218,8 @@ void TransformerRunner::Reserve(std::int64_t num_tokens,
                                 std::int64_t num_rows) {
   const std::int64_t width = policy_.decoder_.hidden_dim();
   std::int64_t heads = 0;
-  for (const OutputHead& head : policy_.heads_) {
-    heads = std::max(heads, head.ScratchSize(num_rows));
+  for (const PlacedHead& placed : policy_.heads_) {
+    heads = std::max(heads, placed.head.ScratchSize(num_rows));
   }
   const auto num_reads = static_cast<std::int64_t>(policy_.read_layers_.size());
   scratch_.Reserve(Scratch::Rounded(num_tokens * width) +
@@ -282,45 +331,85 @@ void TransformerRunner::ReadRows(const float* x, const float* read,
   float* hidden = scratch_.Take(rows * width);
   kernels.GatherRows(x, width, answered_rows_, hidden);
   policy_.decoder_.FinishRows(hidden, rows);
-  const OutputMask heads = wanted | Bit(policy_.action_head_);
   for (std::size_t i = 0; i < policy_.heads_.size(); ++i) {
-    const int output = static_cast<int>(i);
-    if ((heads & Bit(output)) == 0) continue;
-    const int source = policy_.head_reads_[i];
-    policy_.heads_[i].Forward(
-        kernels, source < 0 ? hidden : read + source * rows * width, rows,
-        &scratch_, resize(output));
+    const PlacedHead& placed = policy_.heads_[i];
+    const bool is_wanted = (wanted & Bit(placed.output)) != 0;
+    const bool acts = static_cast<int>(i) == policy_.action_head_;
+    if (!is_wanted && !acts) continue;
+    std::vector<float>& values =
+        placed.is_stacked
+            ? stacked_values_
+            : result->outputs[static_cast<std::size_t>(placed.output)];
+    values.resize(static_cast<std::size_t>(rows * placed.head.out_dim()));
+    placed.head.Forward(
+        kernels, placed.read < 0 ? hidden : read + placed.read * rows * width,
+        rows, &scratch_, values.data());
+    if (acts) FillScores(values, result);
+    if (!is_wanted) {
+      values.clear();
+    } else if (placed.is_stacked) {
+      CopyStacked(placed.output, placed.entry, values, result);
+    }
   }
   if ((wanted & Bit(policy_.hidden_output_)) != 0) {
     kernels.CopyToHost(hidden, rows * width, resize(policy_.hidden_output_));
   }
-  FillScores(wanted, result);
-}
-
-void TransformerRunner::FillScores(OutputMask wanted,
-                                   StepResult* result) const {
-  const auto action = static_cast<std::size_t>(policy_.action_head_);
-  const std::vector<float>& output = result->outputs[action];
-  if (policy_.score_rule_ == ScoreRule::kOutput) {
-    result->scores = output;
-  } else {
-    const auto actions = static_cast<std::size_t>(policy_.spec_.num_actions);
-    const auto rows = static_cast<std::size_t>(result->num_rows);
-    const std::size_t elements = output.size() / rows;
-    result->scores.resize(rows * actions);
-    for (std::size_t i = 0; i < rows; ++i) {
-      ScoreVectorAngles(
-          absl::MakeSpan(output).subspan(i * elements, elements),
-          static_cast<std::int64_t>(elements / actions),
-          absl::MakeSpan(result->scores).subspan(i * actions, actions));
-    }
+  if (policy_.hidden_layers_output_ >= 0 &&
+      (wanted & Bit(policy_.hidden_layers_output_)) != 0) {
+    CopyHiddenLayers(read, hidden, result);
   }
   if ((wanted & Bit(policy_.scores_output_)) != 0) {
     result->outputs[static_cast<std::size_t>(policy_.scores_output_)] =
         result->scores;
   }
-  if ((wanted & Bit(policy_.action_head_)) == 0) {
-    result->outputs[action].clear();
+}
+
+void TransformerRunner::CopyStacked(int output, int entry,
+                                    absl::Span<const float> values,
+                                    StepResult* result) const {
+  const auto index = static_cast<std::size_t>(output);
+  const auto stride =
+      static_cast<std::size_t>(policy_.spec_.outputs[index].num_elements());
+  const auto rows = static_cast<std::size_t>(result->num_rows);
+  const std::size_t width = values.size() / rows;
+  std::vector<float>& to = result->outputs[index];
+  to.resize(rows * stride);
+  for (std::size_t i = 0; i < rows; ++i) {
+    const absl::Span<const float> row = values.subspan(i * width, width);
+    std::copy(row.begin(), row.end(),
+              &to[i * stride + static_cast<std::size_t>(entry) * width]);
+  }
+}
+
+// `read` [read layers, rows, D], `hidden` [rows, D].
+void TransformerRunner::CopyHiddenLayers(const float* read, const float* hidden,
+                                         StepResult* result) {
+  const std::int64_t count = result->num_rows * policy_.decoder_.hidden_dim();
+  const auto num_reads = static_cast<int>(policy_.read_layers_.size());
+  stacked_values_.resize(static_cast<std::size_t>(count));
+  for (int i = 0; i <= num_reads; ++i) {
+    policy_.kernels_->CopyToHost(i < num_reads ? read + i * count : hidden,
+                                 count, stacked_values_.data());
+    CopyStacked(policy_.hidden_layers_output_, i, stacked_values_, result);
+  }
+}
+
+// `values` are what the action head gave for every row.
+void TransformerRunner::FillScores(absl::Span<const float> values,
+                                   StepResult* result) const {
+  if (policy_.score_rule_ == ScoreRule::kOutput) {
+    result->scores.assign(values.begin(), values.end());
+    return;
+  }
+  const auto actions = static_cast<std::size_t>(policy_.spec_.num_actions);
+  const auto rows = static_cast<std::size_t>(result->num_rows);
+  const std::size_t elements = values.size() / rows;
+  result->scores.resize(rows * actions);
+  for (std::size_t i = 0; i < rows; ++i) {
+    ScoreVectorAngles(
+        values.subspan(i * elements, elements),
+        static_cast<std::int64_t>(elements / actions),
+        absl::MakeSpan(result->scores).subspan(i * actions, actions));
   }
 }
 

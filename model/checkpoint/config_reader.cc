@@ -182,6 +182,36 @@ std::optional<ConfigReader> ConfigReader::OptionalObject(
   return ToObject(key, *value);
 }
 
+std::vector<ConfigReader> ConfigReader::RequireObjects(absl::string_view key) {
+  const json* value = Require(key);
+  std::vector<ConfigReader> objects;
+  if (value == nullptr) return objects;
+  if (!value->is_array()) {
+    Fail(key, absl::StrCat("must be an array, not ", Text(*value)));
+    return objects;
+  }
+  for (const json& item : *value) {
+    objects.push_back(ToObject(absl::StrCat(key, ".", objects.size()), item));
+  }
+  return objects;
+}
+
+std::vector<std::string> ConfigReader::RequireStrings(absl::string_view key) {
+  const json* value = Require(key);
+  std::vector<std::string> strings;
+  if (value == nullptr) return strings;
+  const json items = value->is_array() ? *value : json::array({*value});
+  for (const json& item : items) {
+    if (item.is_string()) strings.push_back(item.get<std::string>());
+    if (item.is_string() && !strings.back().empty()) continue;
+    Fail(key, absl::StrCat("must be a name or an array of names, not ",
+                           Text(*value)));
+    return {};
+  }
+  if (strings.empty()) Fail(key, "must not be empty");
+  return strings;
+}
+
 void ConfigReader::Ignore(absl::string_view key) { known_keys_.emplace(key); }
 
 void ConfigReader::RefuseOtherKeys() {

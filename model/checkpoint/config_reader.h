@@ -15,6 +15,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
@@ -74,6 +75,10 @@ class ConfigReader {
                              absl::string_view otherwise);
   ConfigReader RequireObject(absl::string_view key);
   std::optional<ConfigReader> OptionalObject(absl::string_view key);
+  // An array of objects; "<key>.<index>" in errors.
+  std::vector<ConfigReader> RequireObjects(absl::string_view key);
+  // A string, or an array of strings; at least one, none empty.
+  std::vector<std::string> RequireStrings(absl::string_view key);
 
   // Marks a key as known.
   void Ignore(absl::string_view key);

@@ -15,6 +15,7 @@
 #include "model/checkpoint/kempner_forge.h"
 #include "model/checkpoint/mapped_file.h"
 #include "model/checkpoint/mouse_v03.h"
+#include "model/checkpoint/mouse_v1.h"
 #include "model/checkpoint/open_mythos.h"
 #include "model/checkpoint/stored_tensor_source.h"
 #include "model/checkpoint/strict_json.h"
@@ -28,6 +29,7 @@ constexpr const Format* kFormats[] = {
     &kHuggingFace,
     &kKempnerForge,
     &kMouseV03,
+    &kMouseV1,
     &kOpenMythos,
 };
 

@@ -37,4 +37,12 @@ OutputHeadConfig ReadMouseHead(std::string name, const MouseHeadShape& shape,
   return head;
 }
 
+std::vector<OutputHeadConfig> ReadMouseTwinHeads(const std::string& name,
+                                                 const MouseHeadShape& shape,
+                                                 const WeightReader& weights) {
+  return {ReadMouseHead(name, shape, weights.Under("online")),
+          ReadMouseHead(absl::StrCat(name, "_target"), shape,
+                        weights.Under("target"))};
+}
+
 }  // namespace stepd::checkpoint

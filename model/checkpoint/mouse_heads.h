@@ -31,6 +31,12 @@ struct MouseHeadShape {
 OutputHeadConfig ReadMouseHead(std::string name, const MouseHeadShape& shape,
                                WeightReader weights);
 
+// The two networks of a value head, "online" and "target": the heads `name`
+// and `name`_target.
+std::vector<OutputHeadConfig> ReadMouseTwinHeads(const std::string& name,
+                                                 const MouseHeadShape& shape,
+                                                 const WeightReader& weights);
+
 }  // namespace stepd::checkpoint
 
 #endif  // STEPD_MODEL_CHECKPOINT_MOUSE_HEADS_H_

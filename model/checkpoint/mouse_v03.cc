@@ -300,9 +300,9 @@ std::vector<OutputHeadConfig> ReadHeads(const std::vector<Head>& heads,
     const std::string name = head.rule->name;
     const WeightReader own = weights.Under(absl::StrCat(name, "_head"));
     if (head.rule->has_twin) {
-      outputs.push_back(ReadMouseHead(name, head.shape, own.Under("online")));
-      outputs.push_back(ReadMouseHead(absl::StrCat(name, "_target"), head.shape,
-                                      own.Under("target")));
+      for (OutputHeadConfig& twin : ReadMouseTwinHeads(name, head.shape, own)) {
+        outputs.push_back(std::move(twin));
+      }
     } else {
       outputs.push_back(ReadMouseHead(name, head.shape, own));
     }

@@ -40,6 +40,7 @@ struct ProjectionEmbedding {
   at::Tensor bias;    // [W]
   float scale = 1.0F;
   float offset = 0.0F;
+  bool truncates = false;  // x_p is rounded towards zero first
 };
 
 // The values themselves: D numbers per token, as many tokens as the field has
@@ -48,7 +49,16 @@ struct GivenEmbedding {};
 
 enum class WhenAbsent {
   kNoTokens,  // the field has no tokens in this step
-  kZeros,     // its content is zeros; the type row is added all the same
+  // Its content is zeros; the type row is added all the same.
+  kZeros,
+  // It counts as zero: row 0 of a table, zeros to a formula.
+  kZeroValue,
+};
+
+// A value that means "absent".
+struct AbsentValue {
+  double value = 0.0;  // compared in the field's dtype
+  WhenAbsent then = WhenAbsent::kNoTokens;
 };
 
 struct FieldEmbedding {
@@ -63,9 +73,12 @@ struct FieldEmbedding {
   // The first of the field's elements that the content reads. Elements past
   // the end of a ragged field count as 0, surplus ones are not read.
   int first_element = 0;
+  // kSum: the token of the step that the content begins at.
+  int first_token = 0;
+  // The step leaves the field out.
   WhenAbsent when_absent = WhenAbsent::kNoTokens;
-  // An index that means "absent" (tables only).
-  std::optional<std::int64_t> absent_index;
+  // Scalar fields only.
+  std::optional<AbsentValue> absent_value;
 };
 
 enum class FieldLayout {

@@ -4,6 +4,7 @@
 #include "model/embedders/step_embedder.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <utility>
 
@@ -17,9 +18,20 @@ using kernels::KernelSet;
 
 namespace {
 
-// Element `i`; past the end of a ragged value it is 0.
+// Element `i`; past the end of a ragged or an absent value it is 0.
 float ElementOrZero(const FieldValue& value, std::int64_t i) {
   return i < value.count ? LoadFloat(value, i) : 0.0F;
+}
+
+bool MayVanish(const FieldEmbedding& field,
+               const std::vector<FieldSpec>& fields) {
+  if (field.field < 0) return false;
+  if (field.absent_value.has_value() &&
+      field.absent_value->then == WhenAbsent::kNoTokens) {
+    return true;
+  }
+  return field.when_absent == WhenAbsent::kNoTokens &&
+         !fields[static_cast<std::size_t>(field.field)].required;
 }
 
 }  // namespace
@@ -37,32 +49,35 @@ StepEmbedder::StepEmbedder(const EmbedderConfig& config,
   if (compute_tokens_.defined()) {
     num_compute_tokens_ = static_cast<int>(compute_tokens_.size(0));
   }
-  int most = min_content_tokens_;
-  int least = min_content_tokens_;
+  int most = 0;
+  int least = 0;
   bool is_unbounded = false;
   for (const FieldEmbedding& field : config.fields) {
-    AddField(field);
-    const bool may_vanish =
-        field.when_absent == WhenAbsent::kNoTokens && field.field >= 0 &&
-        (field.absent_index.has_value() ||
-         !fields[static_cast<std::size_t>(field.field)].required);
-    const int least_of_field = may_vanish ? 0 : field.num_tokens;
+    AddField(field, fields);
+    const int most_of_field = field.first_token + field.num_tokens;
+    const int least_of_field = MayVanish(field, fields) ? 0 : most_of_field;
     is_unbounded |= std::holds_alternative<GivenEmbedding>(field.content) &&
                     fields[static_cast<std::size_t>(field.field)].is_ragged();
     if (field_layout_ == FieldLayout::kSum) {
-      most = std::max(most, field.num_tokens);
+      most = std::max(most, most_of_field);
       least = std::max(least, least_of_field);
     } else {
-      most += field.num_tokens;
+      most += most_of_field;
       least += least_of_field;
     }
   }
-  min_tokens_ = std::max(1, least + num_compute_tokens_);
-  max_tokens_ = is_unbounded ? -1 : most + num_compute_tokens_;
+  least = std::max(least, min_content_tokens_) + num_compute_tokens_;
+  most = std::max(most, min_content_tokens_) + num_compute_tokens_;
+  min_tokens_ = std::max(1, least);
+  max_tokens_ = is_unbounded ? -1 : most;
 }
 
-void StepEmbedder::AddField(FieldEmbedding config) {
+void StepEmbedder::AddField(FieldEmbedding config,
+                            const std::vector<FieldSpec>& fields) {
   Field field;
+  field.is_index =
+      config.field >= 0 &&
+      fields[static_cast<std::size_t>(config.field)].dtype == DType::kInt64;
   field.width = config.num_tokens * hidden_dim_;
   field.type_row = kernels::ToDevice(kernels_, config.type_row);
   if (const auto* table = std::get_if<TableEmbedding>(&config.content)) {
@@ -76,7 +91,7 @@ void StepEmbedder::AddField(FieldEmbedding config) {
                  std::get_if<ProjectionEmbedding>(&config.content)) {
     field.content = Projection{
         kernels_.Pack({{projection->weight.transpose(0, 1), projection->bias}}),
-        projection->scale, projection->offset};
+        projection->scale, projection->offset, projection->truncates};
   } else {
     field.content = Given{};
   }
@@ -88,21 +103,23 @@ void StepEmbedder::AddField(FieldEmbedding config) {
 
 // ---- Counting and planning ----------------------------------------------
 
-bool StepEmbedder::IsAbsent(const Field& field,
-                            absl::Span<const FieldValue> step) const {
-  if (field.config.field < 0) return false;
+std::optional<WhenAbsent> StepEmbedder::FindAbsence(
+    const Field& field, absl::Span<const FieldValue> step) const {
+  if (field.config.field < 0) return std::nullopt;
   const FieldValue& value = step[static_cast<std::size_t>(field.config.field)];
-  if (!value.is_present()) return true;
-  return field.config.absent_index.has_value() &&
-         LoadInt64(value) == *field.config.absent_index;
+  if (!value.is_present()) return field.config.when_absent;
+  if (!field.config.absent_value.has_value()) return std::nullopt;
+  const AbsentValue& absent = *field.config.absent_value;
+  const bool is_absent =
+      field.is_index
+          ? LoadInt64(value) == static_cast<std::int64_t>(absent.value)
+          : LoadFloat(value) == static_cast<float>(absent.value);
+  return is_absent ? std::optional(absent.then) : std::nullopt;
 }
 
 int StepEmbedder::FieldTokens(const Field& field,
                               absl::Span<const FieldValue> step) const {
-  if (IsAbsent(field, step) &&
-      field.config.when_absent == WhenAbsent::kNoTokens) {
-    return 0;
-  }
+  if (FindAbsence(field, step) == WhenAbsent::kNoTokens) return 0;
   if (std::holds_alternative<Given>(field.content)) {
     const FieldValue& value =
         step[static_cast<std::size_t>(field.config.field)];
@@ -114,7 +131,8 @@ int StepEmbedder::FieldTokens(const Field& field,
 int StepEmbedder::StepTokens(absl::Span<const FieldValue> step) const {
   int tokens = 0;
   for (const Field& field : fields_) {
-    const int of_field = FieldTokens(field, step);
+    int of_field = FieldTokens(field, step);
+    if (of_field > 0) of_field += field.config.first_token;
     tokens = field_layout_ == FieldLayout::kSum ? std::max(tokens, of_field)
                                                 : tokens + of_field;
   }
@@ -170,8 +188,9 @@ void StepEmbedder::PlanStep(std::size_t step, EmbedPlan* plan) const {
   for (std::size_t f = 0; f < fields_.size(); ++f) {
     const int tokens = FieldTokens(fields_[f], values);
     if (tokens == 0) continue;
-    plan->content_rows[step * fields_.size() + f] = plan->num_rows + next;
-    most = std::max(most, next + tokens);
+    const int first = next + fields_[f].config.first_token;
+    plan->content_rows[step * fields_.size() + f] = plan->num_rows + first;
+    most = std::max(most, first + tokens);
     if (field_layout_ == FieldLayout::kConcat) next += tokens;
   }
   plan->num_tokens[step] = most + num_compute_tokens_;
@@ -196,11 +215,14 @@ void StepEmbedder::Embed(const EmbedPlan& plan, float* x) const {
       everywhere.push_back(row * hidden_dim_);
       const absl::Span<const FieldValue> step =
           absl::MakeSpan(plan.values).subspan(i * stride, stride);
-      if (IsAbsent(field, step)) continue;
+      const std::optional<WhenAbsent> absence = FindAbsence(field, step);
+      if (absence == WhenAbsent::kZeros) continue;
       column.offsets.push_back(row * hidden_dim_);
       if (field.config.field >= 0) {
         column.values.push_back(
-            step[static_cast<std::size_t>(field.config.field)]);
+            absence.has_value()
+                ? FieldValue{}
+                : step[static_cast<std::size_t>(field.config.field)]);
       }
     }
     std::visit(
@@ -231,7 +253,9 @@ void StepEmbedder::AddContent(const Field& field, const Table& table,
                               const Column& column, float* x) const {
   std::vector<std::int64_t> rows(column.offsets.size(), 0);
   std::transform(column.values.begin(), column.values.end(), rows.begin(),
-                 [](const FieldValue& value) { return LoadInt64(value); });
+                 [](const FieldValue& value) {
+                   return value.is_present() ? LoadInt64(value) : 0;
+                 });
   kernels_.AddTableRows(table.table.const_data_ptr<float>(), field.width, rows,
                         {x, column.offsets});
 }
@@ -262,7 +286,9 @@ void StepEmbedder::AddContent(const Field& field, const Projection& projection,
   float* to = host.data_ptr<float>();
   for (const FieldValue& value : column.values) {
     for (std::int64_t p = 0; p < num_inputs; ++p) {
-      *to++ = ElementOrZero(value, field.config.first_element + p) *
+      const float element =
+          ElementOrZero(value, field.config.first_element + p);
+      *to++ = (projection.truncates ? std::trunc(element) : element) *
                   projection.scale +
               projection.offset;
     }

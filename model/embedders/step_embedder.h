@@ -10,6 +10,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <variant>
 #include <vector>
 
@@ -69,10 +70,12 @@ class StepEmbedder {
     std::unique_ptr<kernels::PackedLinear> linear;  // [W, P]
     float scale;
     float offset;
+    bool truncates;
   };
   struct Given {};
   struct Field {
     FieldEmbedding config;  // its tensors are dropped
+    bool is_index;          // int64, not float32
     std::int64_t width;     // W
     at::Tensor type_row;    // [W], or undefined
     std::variant<Table, Fourier, Projection, Given> content;
@@ -83,8 +86,10 @@ class StepEmbedder {
     std::vector<std::int64_t> offsets;
   };
 
-  void AddField(FieldEmbedding config);
-  bool IsAbsent(const Field& field, absl::Span<const FieldValue> step) const;
+  void AddField(FieldEmbedding config, const std::vector<FieldSpec>& fields);
+  // What to do instead of reading the field; nullopt: it has a value.
+  std::optional<WhenAbsent> FindAbsence(
+      const Field& field, absl::Span<const FieldValue> step) const;
   // Tokens of `field` in a step with these values; 0: none.
   int FieldTokens(const Field& field, absl::Span<const FieldValue> step) const;
   int StepTokens(absl::Span<const FieldValue> step) const;

@@ -21,7 +21,10 @@ namespace stepd {
 // x = norm(x); for every layer but the last: u = W x + b, x = silu(first half
 // of u) * second half; then y = W x + b.
 struct OutputHeadConfig {
-  std::string name;                 // the output's name on the wire
+  std::string name;  // the output's name on the wire
+  // Stacked heads of one name, one after another in the list and of one
+  // shape, fill one output, e.g. {L, A}; the last of them gives the scores.
+  bool is_stacked = false;
   std::vector<std::int64_t> shape;  // of the output, e.g. {A} or {A, V}
   std::optional<NormConfig> norm;
   std::vector<LinearWeights> layers;  // at least one

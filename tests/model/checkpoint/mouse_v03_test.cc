@@ -16,11 +16,8 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "model/checkpoint/safetensors.h"
 #include "model/checkpoint/stored_tensor_source.h"
-#include "model/checkpoint/strict_json.h"
-#include "model/checkpoint/torch_file.h"
-#include "tests/model/checkpoint/weights_files.h"
+#include "tests/model/checkpoint/golden_checkpoint.h"
 
 namespace stepd::checkpoint {
 namespace {
@@ -34,31 +31,16 @@ using ::testing::SizeIs;
 
 const fs::path kGolden = "tests/golden/mouse_v03";
 
-// A checkpoint in memory, for tests to damage.
-struct Checkpoint {
-  json config;
-  std::vector<StoredTensor> tensors;
-};
-
-Checkpoint LoadGolden(const std::string& name) {
-  const fs::path directory = kGolden / name / "checkpoint";
-  auto tensors = ReadSafetensors(directory / "model.safetensors");
-  if (!tensors.ok()) tensors = ReadTorchFile(directory / "pytorch_model.bin");
-  return {*ParseStrictJson(ReadTestFile(directory / "config.json")),
-          *std::move(tensors)};
+GoldenCheckpoint LoadCase(const std::string& name) {
+  return LoadGolden("mouse_v03/" + name);
 }
 
-absl::StatusOr<PolicyDescription> Read(const Checkpoint& checkpoint) {
-  auto source = *StoredTensorSource::Create("dir/weights", checkpoint.tensors);
-  auto policy =
-      kMouseV03.read({"dir/config.json", checkpoint.config}, source.get());
-  if (!policy.ok()) return policy;
-  if (absl::Status s = source->CheckAllTaken(); !s.ok()) return s;
-  return policy;
+absl::StatusOr<PolicyDescription> Read(const GoldenCheckpoint& checkpoint) {
+  return Read(kMouseV03, checkpoint);
 }
 
-std::string ErrorOf(const Checkpoint& checkpoint) {
-  return std::string(Read(checkpoint).status().message());
+std::string ErrorOf(const GoldenCheckpoint& checkpoint) {
+  return ErrorOf(kMouseV03, checkpoint);
 }
 
 const GqaConfig& AttentionOf(const PolicyDescription& policy, int layer) {
@@ -83,7 +65,7 @@ TEST(MouseV03, ReadsEveryRecordedCheckpointButDynamicRope) {
   int num_read = 0;
   for (const auto& entry : fs::directory_iterator(kGolden)) {
     const std::string name = entry.path().filename();
-    const Checkpoint checkpoint = LoadGolden(name);
+    const GoldenCheckpoint checkpoint = LoadCase(name);
     EXPECT_TRUE(kMouseV03.recognise(checkpoint.config)) << name;
 
     const auto policy = Read(checkpoint);
@@ -108,7 +90,7 @@ TEST(MouseV03, LeavesTheNewerFormatsToOthers) {
 // --- what comes out ----------------------------------------------------------
 
 TEST(MouseV03, DescribesFieldsInOrderOfTheirTokens) {
-  const auto policy = Read(LoadGolden("none_sum_all"));
+  const auto policy = Read(LoadCase("none_sum_all"));
 
   ASSERT_TRUE(policy.ok()) << policy.status();
   EXPECT_THAT(FieldNames(*policy),
@@ -130,7 +112,7 @@ TEST(MouseV03, DescribesFieldsInOrderOfTheirTokens) {
 }
 
 TEST(MouseV03, SumsTheBiasesOfPixels) {
-  const Checkpoint checkpoint = LoadGolden("none_sum_all");
+  const GoldenCheckpoint checkpoint = LoadCase("none_sum_all");
   auto source = *StoredTensorSource::Create("f", checkpoint.tensors);
   const at::Tensor bias =
       *source->Take("embedder.obs_image_embedder.projs.bias", {12, 64});
@@ -148,7 +130,7 @@ TEST(MouseV03, SumsTheBiasesOfPixels) {
 }
 
 TEST(MouseV03, FoldsTypeRowsIntoFields) {
-  const Checkpoint checkpoint = LoadGolden("none_sum_all");
+  const GoldenCheckpoint checkpoint = LoadCase("none_sum_all");
   auto source = *StoredTensorSource::Create("f", checkpoint.tensors);
   const at::Tensor types =
       *source->Take("embedder.type_embedder.embed.weight", {8, 64});
@@ -163,7 +145,7 @@ TEST(MouseV03, FoldsTypeRowsIntoFields) {
 }
 
 TEST(MouseV03, AddsNoTypeRowsWhenTheyAreOff) {
-  const auto policy = Read(LoadGolden("qwen3_yarn_trim_notype"));
+  const auto policy = Read(LoadCase("qwen3_yarn_trim_notype"));
 
   ASSERT_TRUE(policy.ok()) << policy.status();
   EXPECT_THAT(FieldNames(*policy), ElementsAre("obs_discrete", "reward"));
@@ -173,7 +155,7 @@ TEST(MouseV03, AddsNoTypeRowsWhenTheyAreOff) {
 }
 
 TEST(MouseV03, ConcatenatesFieldsAndAppendsComputeTokens) {
-  const auto policy = Read(LoadGolden("llama_concat_vecdqn_trim"));
+  const auto policy = Read(LoadCase("llama_concat_vecdqn_trim"));
 
   ASSERT_TRUE(policy.ok()) << policy.status();
   EXPECT_EQ(policy->embedder.layout, FieldLayout::kConcat);
@@ -182,7 +164,7 @@ TEST(MouseV03, ConcatenatesFieldsAndAppendsComputeTokens) {
 }
 
 TEST(MouseV03, HasNoLayersWithoutBackbone) {
-  const auto policy = Read(LoadGolden("none_concat_lasttoken"));
+  const auto policy = Read(LoadCase("none_concat_lasttoken"));
 
   ASSERT_TRUE(policy.ok()) << policy.status();
   EXPECT_THAT(policy->decoder.stages, IsEmpty());
@@ -191,7 +173,7 @@ TEST(MouseV03, HasNoLayersWithoutBackbone) {
 }
 
 TEST(MouseV03, ReadsLlamaLayers) {
-  const auto policy = Read(LoadGolden("llama_concat_vecdqn_trim"));
+  const auto policy = Read(LoadCase("llama_concat_vecdqn_trim"));
 
   ASSERT_TRUE(policy.ok()) << policy.status();
   ASSERT_THAT(policy->decoder.stages, SizeIs(1));
@@ -209,7 +191,7 @@ TEST(MouseV03, ReadsLlamaLayers) {
 }
 
 TEST(MouseV03, ReadsQwen3Layers) {
-  const auto policy = Read(LoadGolden("qwen3_sum_allheads"));
+  const auto policy = Read(LoadCase("qwen3_sum_allheads"));
 
   ASSERT_TRUE(policy.ok()) << policy.status();
   const GqaConfig& attention = AttentionOf(*policy, 0);
@@ -222,7 +204,7 @@ TEST(MouseV03, ReadsQwen3Layers) {
 }
 
 TEST(MouseV03, SlidesTheWindowOfQwen3FromLayer28On) {
-  const auto policy = Read(LoadGolden("qwen3_sliding_window"));
+  const auto policy = Read(LoadCase("qwen3_sliding_window"));
 
   ASSERT_TRUE(policy.ok()) << policy.status();
   EXPECT_EQ(AttentionOf(*policy, 27).window_left, -1);
@@ -231,14 +213,14 @@ TEST(MouseV03, SlidesTheWindowOfQwen3FromLayer28On) {
 }
 
 TEST(MouseV03, KeepsTheDtypeOfTheWeights) {
-  const auto policy = Read(LoadGolden("llama_bf16_weights"));
+  const auto policy = Read(LoadCase("llama_bf16_weights"));
 
   ASSERT_TRUE(policy.ok()) << policy.status();
   EXPECT_EQ(AttentionOf(*policy, 0).q.weight.scalar_type(), at::kBFloat16);
 }
 
 TEST(MouseV03, ReadsAllHeadsAndActsByTheFirstInItsOrder) {
-  const auto policy = Read(LoadGolden("qwen3_sum_allheads"));
+  const auto policy = Read(LoadCase("qwen3_sum_allheads"));
 
   ASSERT_TRUE(policy.ok()) << policy.status();
   EXPECT_THAT(HeadNames(*policy), ElementsAre("sp", "dqn", "dqn_target", "sv",
@@ -253,7 +235,7 @@ TEST(MouseV03, ReadsAllHeadsAndActsByTheFirstInItsOrder) {
 }
 
 TEST(MouseV03, ActsByTheHeadThatTheConfigNames) {
-  const auto policy = Read(LoadGolden("qwen3_concat_all_sp"));
+  const auto policy = Read(LoadCase("qwen3_concat_all_sp"));
 
   ASSERT_TRUE(policy.ok()) << policy.status();
   EXPECT_EQ(policy->action.head, "sp");
@@ -261,7 +243,7 @@ TEST(MouseV03, ActsByTheHeadThatTheConfigNames) {
 }
 
 TEST(MouseV03, ReadsTheSumOfNoFields) {
-  Checkpoint checkpoint = LoadGolden("qwen3_headdim_null");
+  GoldenCheckpoint checkpoint = LoadCase("qwen3_headdim_null");
   json& embedding = checkpoint.config["embedding_kwargs"];
   embedding["include_action_token"] = false;
   embedding["include_obs_discrete"] = false;
@@ -287,55 +269,19 @@ TEST(MouseV03, ReadsTheSumOfNoFields) {
 class DamagedTensors : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(DamagedTensors, NameEachMissingOne) {
-  const Checkpoint whole = LoadGolden(GetParam());
-  for (std::size_t i = 0; i < whole.tensors.size(); ++i) {
-    Checkpoint checkpoint = whole;
-    checkpoint.tensors.erase(checkpoint.tensors.begin() +
-                             static_cast<std::ptrdiff_t>(i));
-
-    EXPECT_EQ(ErrorOf(checkpoint),
-              absl::StrCat("dir/weights: tensor '", whole.tensors[i].name,
-                           "' is missing"));
-  }
+  ExpectMissingTensorsNamed(kMouseV03, LoadCase(GetParam()));
 }
 
 TEST_P(DamagedTensors, NameEachExtraOne) {
-  const Checkpoint whole = LoadGolden(GetParam());
-  for (const StoredTensor& tensor : whole.tensors) {
-    Checkpoint checkpoint = whole;
-    checkpoint.tensors.push_back(tensor);
-    checkpoint.tensors.back().name += "_2";
-
-    EXPECT_THAT(ErrorOf(checkpoint),
-                HasSubstr(absl::StrCat("'", tensor.name, "_2'")));
-  }
+  ExpectExtraTensorsNamed(kMouseV03, LoadCase(GetParam()));
 }
 
 TEST_P(DamagedTensors, NameEachMisshapenOne) {
-  const Checkpoint whole = LoadGolden(GetParam());
-  for (std::size_t i = 0; i < whole.tensors.size(); ++i) {
-    Checkpoint checkpoint = whole;
-    StoredTensor& tensor = checkpoint.tensors[i];
-    ++tensor.shape.back();
-    tensor.strides = RowMajorStrides(tensor.shape);
-
-    EXPECT_THAT(ErrorOf(checkpoint),
-                HasSubstr(absl::StrCat("dir/weights: tensor '", tensor.name,
-                                       "' has shape [")));
-  }
+  ExpectMisshapenTensorsNamed(kMouseV03, LoadCase(GetParam()));
 }
 
 TEST_P(DamagedTensors, NameEachOneOfIntegers) {
-  const Checkpoint whole = LoadGolden(GetParam());
-  for (std::size_t i = 0; i < whole.tensors.size(); ++i) {
-    Checkpoint checkpoint = whole;
-    checkpoint.tensors[i].dtype = DType::kInt32;
-    checkpoint.tensors[i].dtype_name = "I32";
-
-    EXPECT_THAT(ErrorOf(checkpoint),
-                HasSubstr(absl::StrCat("tensor '", whole.tensors[i].name,
-                                       "' has dtype I32")));
-  }
+  ExpectIntegerTensorsNamed(kMouseV03, LoadCase(GetParam()));
 }
 
 INSTANTIATE_TEST_SUITE_P(Checkpoints, DamagedTensors,
@@ -348,55 +294,15 @@ INSTANTIATE_TEST_SUITE_P(Checkpoints, DamagedTensors,
 
 // --- damaged configs ---------------------------------------------------------
 
-// Every key of every object in a config, as a path.
-void CollectKeys(const json& object, const json::json_pointer& at,
-                 std::vector<json::json_pointer>* keys) {
-  for (const auto& [key, value] : object.items()) {
-    keys->push_back(at / key);
-    if (value.is_object()) CollectKeys(value, at / key, keys);
-  }
-}
-
-// The path as errors write it.
-std::string Dotted(json::json_pointer path) {
-  std::string text = path.back();
-  for (path.pop_back(); !path.empty(); path.pop_back()) {
-    text = path.back() + "." + text;
-  }
-  return text;
-}
-
 class DamagedConfig : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(DamagedConfig, NamesEachKeyOfAnotherType) {
-  const Checkpoint whole = LoadGolden(GetParam());
-  std::vector<json::json_pointer> keys;
-  CollectKeys(whole.config, json::json_pointer(), &keys);
-  ASSERT_GT(keys.size(), 30);
-  for (const json::json_pointer& key : keys) {
-    if (key.back() == "obs_continuous_encoder") continue;
-    Checkpoint checkpoint = whole;
-    checkpoint.config[key] = json::array({"x"});
-
-    EXPECT_THAT(ErrorOf(checkpoint),
-                HasSubstr(absl::StrCat("dir/config.json: ", Dotted(key),
-                                       ": must be ")));
-  }
+  ExpectKeysOfAnotherTypeNamed(kMouseV03, LoadCase(GetParam()),
+                               {"obs_continuous_encoder"});
 }
 
 TEST_P(DamagedConfig, NamesAnUnknownKeyInEachObject) {
-  const Checkpoint whole = LoadGolden(GetParam());
-  std::vector<json::json_pointer> objects = {json::json_pointer()};
-  CollectKeys(whole.config, json::json_pointer(), &objects);
-  for (const json::json_pointer& path : objects) {
-    if (!whole.config[path].is_object() || whole.config[path].empty()) continue;
-    Checkpoint checkpoint = whole;
-    checkpoint.config[path]["surprise"] = 1;
-
-    EXPECT_THAT(ErrorOf(checkpoint),
-                HasSubstr(absl::StrCat("dir/config.json: ",
-                                       Dotted(path / "surprise"), ": is not")));
-  }
+  ExpectUnknownKeysNamed(kMouseV03, LoadCase(GetParam()));
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -416,7 +322,7 @@ struct BadValue {
 class BadMouseConfig : public ::testing::TestWithParam<BadValue> {};
 
 TEST_P(BadMouseConfig, IsRefused) {
-  Checkpoint checkpoint = LoadGolden("qwen3_sum_allheads");
+  GoldenCheckpoint checkpoint = LoadCase("qwen3_sum_allheads");
   json::json_pointer path(GetParam().path);
   if (GetParam().value != nullptr) {
     checkpoint.config[path] = json::parse(GetParam().value);
@@ -493,7 +399,7 @@ INSTANTIATE_TEST_SUITE_P(
     [](const auto& info) { return std::string(info.param.name); });
 
 TEST(MouseV03, RefusesTheConcatenationOfNoFields) {
-  Checkpoint checkpoint = LoadGolden("qwen3_headdim_null");
+  GoldenCheckpoint checkpoint = LoadCase("qwen3_headdim_null");
   json& embedding = checkpoint.config["embedding_kwargs"];
   embedding["include_action_token"] = false;
   embedding["include_obs_discrete"] = false;
@@ -504,7 +410,7 @@ TEST(MouseV03, RefusesTheConcatenationOfNoFields) {
 }
 
 TEST(MouseV03, RefusesACheckpointWithoutHeads) {
-  Checkpoint checkpoint = LoadGolden("qwen3_headdim_null");
+  GoldenCheckpoint checkpoint = LoadCase("qwen3_headdim_null");
   checkpoint.config["sp_head_kwargs"] = {{"num_layers", 0}};
 
   EXPECT_THAT(ErrorOf(checkpoint),
@@ -512,7 +418,7 @@ TEST(MouseV03, RefusesACheckpointWithoutHeads) {
 }
 
 TEST(MouseV03, RefusesAnActionHeadWithoutLayers) {
-  Checkpoint checkpoint = LoadGolden("qwen3_headdim_null");
+  GoldenCheckpoint checkpoint = LoadCase("qwen3_headdim_null");
   checkpoint.config["action_head"] = "sv";
 
   EXPECT_THAT(ErrorOf(checkpoint),
