@@ -130,6 +130,7 @@ TransformerPolicy::TransformerPolicy(const PolicyDescription& description,
       spec_.num_parameters * static_cast<std::int64_t>(sizeof(float));
   spec_.device = kernels_->device().str();
   spec_.dtype = "float32";
+  spec_.kernels = kernels_->description();
   spec_.tokens_per_block = kTokensPerBlock;
   spec_.kv_bytes_per_token = decoder_.kv_bytes_per_token();
   DescribeOutputs(description);

@@ -255,6 +255,16 @@ TEST_P(TransformerPolicyTest, OutputsAreGivenOnlyWhenAskedFor) {
   EXPECT_EQ(result.scores.size(), 10U);
 }
 
+TEST_P(TransformerPolicyTest, TheSpecSaysHowManyTokensAStepBecomes) {
+  const PolicySpec& spec = policy_->spec();
+  for (const std::string& step : MakeRandomSteps(spec.fields, 3, 1)) {
+    const absl::StatusOr<int> tokens = policy_->CountTokens(step);
+    ASSERT_TRUE(tokens.ok()) << tokens.status();
+    EXPECT_EQ(*tokens, spec.min_tokens_per_step);
+    EXPECT_EQ(*tokens, spec.max_tokens_per_step);
+  }
+}
+
 TEST_P(TransformerPolicyTest, BytesThatAreNoStepAreRefused) {
   const std::string step =
       MakeRandomSteps(policy_->spec().fields, 1, 1).front();

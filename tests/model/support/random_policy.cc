@@ -15,6 +15,7 @@ namespace stepd {
 namespace {
 
 constexpr std::int64_t kNumActions = 5;
+constexpr int kNumFields = 3;
 
 LinearWeights RandomLinear(std::int64_t out, std::int64_t in, bool has_bias) {
   return {at::randn({out, in}) / std::sqrt(static_cast<double>(in)),
@@ -65,6 +66,9 @@ EmbedderConfig RandomEmbedder(const RandomPolicyShape& shape) {
   EmbedderConfig embedder;
   embedder.hidden_dim = shape.hidden_dim;
   embedder.layout = shape.layout;
+  embedder.min_content_tokens =
+      shape.tokens_per_field *
+      (shape.layout == FieldLayout::kConcat ? kNumFields : 1);
   const auto add = [&](int field, auto content) {
     embedder.fields.push_back({field, shape.tokens_per_field,
                                std::move(content), at::randn({width}) * 0.1});
