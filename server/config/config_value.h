@@ -27,7 +27,8 @@ absl::StatusOr<bool> ParseBool(absl::string_view text);
 absl::StatusOr<std::int64_t> ParseInteger(absl::string_view text,
                                           std::int64_t min);
 
-// "0", "500us", "2ms", "1.5s", "10m", "24h"; at least 0. "none" is forever.
+// "0", "500us", "2ms", "1.5s", "10m", "24h"; at most a century. "none" is
+// forever.
 absl::StatusOr<absl::Duration> ParseDuration(absl::string_view text);
 
 // Bytes: "4096", "512KiB", "16MiB", "2GiB"; at least 1.

@@ -8,6 +8,7 @@
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
 
+#include <algorithm>
 #include <chrono>
 #include <fstream>
 #include <sstream>
@@ -69,6 +70,8 @@ class GrpcServer final : public Server {
 
   void Shutdown(absl::Duration grace) override {
     server_->GetHealthCheckService()->Shutdown();
+    // Far enough, and no overflow.
+    grace = std::min(grace, absl::Hours(24 * 365));
     server_->Shutdown(std::chrono::system_clock::now() +
                       absl::ToChronoMilliseconds(grace));
     server_->Wait();
