@@ -80,12 +80,13 @@ void SetUpLog(LogLevel level, LogFormat format) {
   spdlog::set_default_logger(std::move(logger));
 }
 
+bool IsLogged(LogLevel level) { return Logger().should_log(ToSpdlog(level)); }
+
 void Log(LogLevel level, absl::string_view message, LogFields fields) {
-  spdlog::logger& logger = Logger();
-  const spdlog::level::level_enum wanted = ToSpdlog(level);
-  if (!logger.should_log(wanted)) return;
-  logger.log(wanted, FormatLogLine(g_format.load(std::memory_order_relaxed),
-                                   message, fields));
+  if (!IsLogged(level)) return;
+  Logger().log(
+      ToSpdlog(level),
+      FormatLogLine(g_format.load(std::memory_order_relaxed), message, fields));
 }
 
 std::string FormatLogLine(LogFormat format, absl::string_view message,

@@ -27,6 +27,9 @@ void SetUpLog(LogLevel level, LogFormat format);
 using LogField = std::pair<absl::string_view, std::string>;
 using LogFields = absl::Span<const LogField>;
 
+// Whether Log() would write a line of this level.
+bool IsLogged(LogLevel level);
+
 void Log(LogLevel level, absl::string_view message, LogFields fields = {});
 
 // The line that Log() would write after its time and level.

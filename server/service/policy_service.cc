@@ -22,6 +22,7 @@
 #include "server/common/error.h"
 #include "server/common/mutex.h"
 #include "server/observe/log.h"
+#include "server/service/call_log.h"
 #include "server/service/message_bytes.h"
 #include "server/service/pending_call.h"
 #include "server/service/status_codec.h"
@@ -67,9 +68,12 @@ class OpenCalls {
 template <typename Request, typename Response>
 class UnaryCall final : public grpc::ServerUnaryReactor, public PendingCall {
  public:
-  UnaryCall(OpenCalls* calls, MonotonicTime deadline, grpc::ByteBuffer* reply)
+  // `context` outlives the call.
+  UnaryCall(OpenCalls* calls, const grpc::CallbackServerContext& context,
+            MonotonicTime deadline, grpc::ByteBuffer* reply)
       : PendingCall(deadline, std::make_shared<std::atomic<bool>>(false)),
         calls_(calls),
+        context_(context),
         reply_(reply) {
     calls_->Add();
   }
@@ -82,7 +86,11 @@ class UnaryCall final : public grpc::ServerUnaryReactor, public PendingCall {
   Response* response() { return response_; }
 
   void Complete(const absl::Status& status) override {
-    if (status.ok()) SerializeMessage(*response_, reply_);
+    if (status.ok()) {
+      SerializeMessage(*response_, reply_);
+    } else if (IsFailureLogged(status)) {
+      LogFailedCall(request_->GetTypeName(), RequestIdOf(context_), status);
+    }
     Finish(ToGrpcStatus(status));
   }
   void OnCancel() override {
@@ -96,6 +104,7 @@ class UnaryCall final : public grpc::ServerUnaryReactor, public PendingCall {
 
  private:
   OpenCalls* const calls_;
+  const grpc::CallbackServerContext& context_;
   grpc::ByteBuffer* const reply_;
   google::protobuf::Arena arena_;
   Request* const request_ =
@@ -305,8 +314,8 @@ grpc::ServerUnaryReactor* CallbackPolicyService::Unary(
     grpc::ByteBuffer* reply,
     void (CallbackPolicyService::*run)(const Request&, Response*,
                                        PendingCall*)) {
-  auto* call =
-      new UnaryCall<Request, Response>(&calls_, DeadlineOf(context), reply);
+  auto* call = new UnaryCall<Request, Response>(&calls_, context,
+                                                DeadlineOf(context), reply);
   const absl::Status status = call->Parse(request);
   if (status.ok()) {
     (this->*run)(call->request(), call->response(), call);
@@ -357,8 +366,9 @@ grpc::ServerUnaryReactor* CallbackPolicyService::Describe(
 
 grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>*
 CallbackPolicyService::StepStream(grpc::CallbackServerContext* context) {
-  auto* stream = new stepd::StepStream(this, DeadlineOf(*context),
-                                       options_.max_in_flight_per_stream);
+  auto* stream = new stepd::StepStream(
+      this, {DeadlineOf(*context), options_.max_in_flight_per_stream,
+             RequestIdOf(*context)});
   calls_.Add();
   {
     MutexLock lock(&mu_);

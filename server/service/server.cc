@@ -4,6 +4,7 @@
 #include "server/service/server.h"
 
 #include <google/protobuf/stubs/logging.h>
+#include <grpc/support/log.h>
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
@@ -17,6 +18,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "server/observe/log.h"
 
 namespace stepd {
 namespace {
@@ -56,6 +58,12 @@ absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> Credentials(
   return grpc::SslServerCredentials(tls);
 }
 
+// gRPC's own errors, as lines of ours.
+void LogForGrpc(gpr_log_func_args* args) {
+  if (args->severity != GPR_LOG_SEVERITY_ERROR) return;
+  Log(LogLevel::kWarning, "gRPC reports an error", {{"error", args->message}});
+}
+
 class GrpcServer final : public Server {
  public:
   explicit GrpcServer(PolicyService* service) : service_(service) {}
@@ -88,6 +96,7 @@ absl::Status GrpcServer::Start(const ServerOptions& options) {
   if (!credentials.ok()) return credentials.status();
   // Protobuf would write a line of its own for every message it cannot parse.
   google::protobuf::SetLogHandler(nullptr);
+  gpr_set_log_function(LogForGrpc);
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
 

@@ -32,20 +32,24 @@ absl::Status Invalid(absl::string_view reason, absl::string_view field,
                {{"field", std::string(field)}, {"got", got}, {"want", want}});
 }
 
-template <typename Items>
-std::string JoinNames(const Items& items) {
-  return absl::StrJoin(items, ", ", [](std::string* out, const auto& item) {
-    out->append(item.name);
-  });
+// The start of a text, for an error; still UTF-8. What the wire gives has no
+// end, and a status travels in headers, which are bounded.
+std::string Excerpt(absl::string_view text, std::size_t max_bytes) {
+  if (text.size() <= max_bytes) return std::string(text);
+  std::size_t end = max_bytes;
+  while (end > 0 && (text[end] & 0xC0) == 0x80) --end;
+  return absl::StrCat(text.substr(0, end), "...");
 }
 
-// A name from the wire, bounded for an error; still UTF-8.
-std::string Excerpt(absl::string_view name) {
-  constexpr std::size_t kMaxBytes = 64;
-  if (name.size() <= kMaxBytes) return std::string(name);
-  std::size_t end = kMaxBytes;
-  while (end > 0 && (name[end] & 0xC0) == 0x80) --end;
-  return absl::StrCat(name.substr(0, end), "...");
+constexpr std::size_t kMaxNameBytes = 64;
+constexpr std::size_t kMaxNamesBytes = 512;
+
+template <typename Items>
+std::string OneOf(const Items& items) {
+  const std::string names = absl::StrJoin(
+      items, ", ",
+      [](std::string* out, const auto& item) { out->append(item.name); });
+  return absl::StrCat("one of ", Excerpt(names, kMaxNamesBytes));
 }
 
 absl::StatusOr<OutputMask> DecodeOutputs(const PolicySpec& spec,
@@ -54,8 +58,8 @@ absl::StatusOr<OutputMask> DecodeOutputs(const PolicySpec& spec,
   for (const std::string& name : names) {
     const int index = spec.FindOutput(name);
     if (index < 0) {
-      return Invalid(reason::kOutputUnknown, "outputs", Excerpt(name),
-                     absl::StrCat("one of ", JoinNames(spec.outputs)));
+      return Invalid(reason::kOutputUnknown, "outputs",
+                     Excerpt(name, kMaxNameBytes), OneOf(spec.outputs));
     }
     mask |= OutputMask{1} << index;
   }
@@ -179,8 +183,8 @@ absl::Status StepCodec::Columns::ReadTensor(const v1::Tensor& tensor) {
   const std::vector<FieldSpec>& fields = codec_.spec_.fields;
   const int index = codec_.spec_.FindField(tensor.name());
   if (index < 0) {
-    return Invalid(reason::kFieldUnknown, Excerpt(tensor.name()), "this name",
-                   absl::StrCat("one of ", JoinNames(fields)));
+    return Invalid(reason::kFieldUnknown, Excerpt(tensor.name(), kMaxNameBytes),
+                   "this name", OneOf(fields));
   }
   const auto i = static_cast<std::size_t>(index);
   if (columns_[i]) {

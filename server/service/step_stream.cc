@@ -7,8 +7,10 @@
 
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "proto/stepd/v1/policy_service.pb.h"
 #include "server/common/error.h"
+#include "server/service/call_log.h"
 #include "server/service/message_bytes.h"
 #include "server/service/status_codec.h"
 
@@ -17,7 +19,7 @@ namespace stepd {
 class StepStream::Exchange final : public PendingCall {
  public:
   explicit Exchange(StepStream* stream)
-      : PendingCall(stream->deadline_, stream->is_cancelled_),
+      : PendingCall(stream->options_.deadline, stream->is_cancelled_),
         stream_(stream) {}
 
   grpc::ByteBuffer* bytes() { return &bytes_; }
@@ -32,7 +34,10 @@ class StepStream::Exchange final : public PendingCall {
   v1::StepStreamResponse* response() { return response_; }
 
   void Complete(const absl::Status& status) override {
-    if (!status.ok()) EncodeStatus(status, response_->mutable_error());
+    if (!status.ok()) {
+      EncodeStatus(status, response_->mutable_error());
+      stream_->LogFailure(request_->request_id(), status);
+    }
     SerializeMessage(*response_, &bytes_);
     stream_->OnAnswered(std::unique_ptr<Exchange>(this));
   }
@@ -47,12 +52,17 @@ class StepStream::Exchange final : public PendingCall {
       google::protobuf::Arena::CreateMessage<v1::StepStreamResponse>(&arena_);
 };
 
-StepStream::StepStream(StreamOwner* owner, MonotonicTime deadline,
-                       int max_in_flight)
+StepStream::StepStream(StreamOwner* owner, Options options)
     : owner_(owner),
-      deadline_(deadline),
-      max_in_flight_(max_in_flight),
+      options_(std::move(options)),
       is_cancelled_(std::make_shared<std::atomic<bool>>(false)) {}
+
+void StepStream::LogFailure(std::uint64_t request_id,
+                            const absl::Status& status) const {
+  if (!IsFailureLogged(status)) return;
+  LogFailedCall("stepd.v1.StepStreamRequest",
+                absl::StrCat(options_.request_id, "/", request_id), status);
+}
 
 // REQUIRES: the caller has counted this read in num_starting_reads_.
 void StepStream::ReadNext() {
@@ -92,7 +102,7 @@ void StepStream::OnReadDone(bool ok) {
   {
     MutexLock lock(&mu_);
     if (is_dead_ || is_finished_) return;
-    is_paused_ = num_in_flight_ >= max_in_flight_;
+    is_paused_ = num_in_flight_ >= options_.max_in_flight;
     should_read = !is_paused_;
     if (should_read) ++num_starting_reads_;
   }
@@ -155,7 +165,7 @@ void StepStream::OnWriteDone(bool ok) {
     --num_in_flight_;
     if (!ok) Kill();
     write = PopWrite(&is_last);
-    if (is_paused_ && !is_dead_ && num_in_flight_ < max_in_flight_) {
+    if (is_paused_ && !is_dead_ && num_in_flight_ < options_.max_in_flight) {
       is_paused_ = false;
       should_read = true;
       ++num_starting_reads_;

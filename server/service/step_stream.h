@@ -21,8 +21,10 @@
 #include <grpcpp/support/server_callback.h>
 
 #include <atomic>
+#include <cstdint>
 #include <deque>
 #include <memory>
+#include <string>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
@@ -54,8 +56,16 @@ class StreamOwner {
 class StepStream final
     : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer> {
  public:
+  struct Options {
+    MonotonicTime deadline = kInfiniteFuture;
+    // Requests read and not answered; beyond it the stream is not read.
+    int max_in_flight = 256;
+    // For the log.
+    std::string request_id;
+  };
+
   // Deletes itself when done. `owner` must outlive it.
-  StepStream(StreamOwner* owner, MonotonicTime deadline, int max_in_flight);
+  StepStream(StreamOwner* owner, Options options);
 
   // Starts reading.
   void Start() { ReadNext(); }
@@ -72,6 +82,7 @@ class StepStream final
   // A request and its answer.
   class Exchange;
 
+  void LogFailure(std::uint64_t request_id, const absl::Status& status) const;
   void ReadNext() ABSL_LOCKS_EXCLUDED(mu_);
   // Reads no more, answers what is in flight, ends the stream with `error`.
   void StopReading(absl::Status error) ABSL_LOCKS_EXCLUDED(mu_);
@@ -85,8 +96,7 @@ class StepStream final
   void FinishNow();
 
   StreamOwner* const owner_;
-  const MonotonicTime deadline_;
-  const int max_in_flight_;
+  const Options options_;
   const std::shared_ptr<std::atomic<bool>> is_cancelled_;
 
   // Belongs to the one read that is going on.

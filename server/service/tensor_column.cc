@@ -57,8 +57,11 @@ absl::Status FieldError(absl::string_view reason, const FieldSpec& field,
       {{"field", field.name}, {"got", got}, {"want", want}});
 }
 
+// The rank comes from the wire: more than a few sizes help nobody.
 std::string ShapeText(absl::Span<const std::int64_t> shape) {
-  return absl::StrCat("[", absl::StrJoin(shape, ", "), "]");
+  constexpr std::size_t kMaxRank = 8;
+  return absl::StrCat("[", absl::StrJoin(shape.subspan(0, kMaxRank), ", "),
+                      shape.size() > kMaxRank ? ", ...]" : "]");
 }
 
 // The shape a tensor of `field` must have; "N" is the leading size.

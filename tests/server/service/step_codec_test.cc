@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "model/step.h"
 #include "proto/stepd/v1/policy_service.pb.h"
 #include "server/common/error.h"
@@ -273,6 +274,8 @@ const std::vector<RefusedStep>& RefusedSteps() {
        reason::kFieldType, "index", "data type 99", "int64"},
       {"NoLeadingSize", Input(0, Int64s("index", {}, {1})), reason::kFieldShape,
        "index", "[]", "[N]"},
+      {"EndlessShape", Input(0, Int64s("index", std::vector<std::int64_t>(9999, 1), {1})),
+       reason::kFieldShape, "index", "[1, 1, 1, 1, 1, 1, 1, 1, ...]", "[N]"},
       {"NegativeSize", Input(0, Int64s("index", {-2}, {})), reason::kFieldShape,
        "index", "[-2]", "[N]"},
       {"ExtraAxis", Input(0, Int64s("index", {2, 1}, {1, 2})),
@@ -360,6 +363,28 @@ TEST_F(StepCodecTest, NamesTheRowOfAValueOutOfRange) {
   const absl::Status status = codec_.DecodeStep(request).status();
 
   EXPECT_EQ(Metadata(status).at("row"), "1");
+}
+
+TEST(StepCodec, BoundsWhatAnErrorLists) {
+  FakePolicyOptions options;
+  for (int i = 0; i < 100; ++i) {
+    options.fields.push_back(FieldSpec{absl::StrCat("a_rather_long_name_", i),
+                                       DType::kInt64,
+                                       {},
+                                       {},
+                                       {},
+                                       false});
+  }
+  const FakePolicy policy(options);
+  const StepCodec codec(&policy, {});
+  v1::StepRequest request;
+  request.set_actor_id("a");
+  *request.add_inputs() = Int64s("y", {1}, {1});
+
+  const absl::Status status = codec.DecodeStep(request).status();
+
+  EXPECT_EQ(ReasonOf(status), reason::kFieldUnknown);
+  EXPECT_LT(status.message().size(), 700U);
 }
 
 // ---- Batches ----------------------------------------------------------------

@@ -46,7 +46,8 @@ class World : public grpc::ServerCallbackReaderWriter<grpc::ByteBuffer,
               public StreamOwner {
  public:
   World(const Plan& plan, std::uint64_t seed) : plan_(plan), random_(seed) {
-    stream_ = new StepStream(this, kInfiniteFuture, plan.max_in_flight);
+    stream_ =
+        new StepStream(this, {kInfiniteFuture, plan.max_in_flight, "test"});
     BindReactor(stream_);
     stream_->Start();
   }
