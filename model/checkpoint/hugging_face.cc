@@ -3,6 +3,7 @@
 
 #include "model/checkpoint/hugging_face.h"
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <utility>
@@ -172,61 +173,73 @@ Block ReadBlock(const json& config, const std::string& where,
   return block;
 }
 
-// The sparse schema: {"<layer>": {overrides, "skip": ["attention", "mlp"]}}.
-void OverrideBlocks(const json& layers, const std::string& where,
-                    std::vector<Block>* blocks, absl::Status* error) {
-  for (const auto& [number, overrides] : layers.items()) {
-    ConfigReader reader(overrides, absl::StrCat(where, ".", number), error);
-    std::int64_t layer = -1;
-    if (!absl::SimpleAtoi(number, &layer) || layer < 0 ||
-        layer >= static_cast<std::int64_t>(blocks->size())) {
-      reader.Fail("skip", "is of no layer of this model");
-      return;
-    }
-    Block& block = (*blocks)[static_cast<std::size_t>(layer)];
-    block.num_kv_heads =
-        reader.OptionalInt("num_key_value_heads", block.num_kv_heads);
-    block.ffn_dim = reader.OptionalInt("intermediate_size", block.ffn_dim);
-    reader.Ignore("skip");
-    reader.RefuseOtherKeys();
-    for (const json& skipped : overrides.value("skip", json::array())) {
-      if (skipped == "attention") {
-        block.attention = Part::kNoOp;
-      } else if (skipped == "mlp") {
-        block.ffn = Part::kNoOp;
-      } else {
-        reader.Fail("skip", "has an entry that is neither attention nor mlp");
-      }
+// One entry of the sparse schema: {overrides, "skip": ["attention", "mlp"]}.
+void OverrideBlock(const json& overrides, const std::string& where,
+                   Block* block, absl::Status* error) {
+  ConfigReader reader(overrides, where, error);
+  block->num_kv_heads =
+      reader.OptionalInt("num_key_value_heads", block->num_kv_heads);
+  block->ffn_dim = reader.OptionalInt("intermediate_size", block->ffn_dim);
+  reader.Ignore("skip");
+  reader.RefuseOtherKeys();
+  for (const json& skipped : overrides.value("skip", json::array())) {
+    if (skipped == "attention") {
+      block->attention = Part::kNoOp;
+    } else if (skipped == "mlp") {
+      block->ffn = Part::kNoOp;
+    } else {
+      reader.Fail("skip", "has an entry that is neither attention nor mlp");
     }
   }
 }
 
-std::vector<Block> ReadBlocks(const json& config, const std::string& path,
-                              const Block& whole, std::int64_t num_layers,
-                              absl::Status* error) {
-  std::vector<Block> blocks(static_cast<std::size_t>(num_layers), whole);
-  ConfigReader reader(config, path, error);
+// The sparse schema: {"<layer>": entry}.
+void OverrideBlocks(const json& layers, const std::string& where,
+                    std::vector<Block>* blocks, absl::Status* error) {
+  ConfigReader reader(layers, where, error);
+  for (const auto& [number, overrides] : layers.items()) {
+    std::size_t layer = 0;
+    if (!absl::SimpleAtoi(number, &layer) || layer >= blocks->size() ||
+        !overrides.is_object()) {
+      reader.Fail(number, "is no object for a layer of this model");
+      return;
+    }
+    OverrideBlock(overrides, absl::StrCat(where, ".", number),
+                  &(*blocks)[layer], error);
+  }
+}
+
+// One entry for every layer.
+void ReplaceBlocks(const json& list, const std::string& where,
+                   std::vector<Block>* blocks, absl::Status* error) {
+  for (std::size_t i = 0; i < blocks->size() && error->ok(); ++i) {
+    const std::string entry = absl::StrCat(where, "[", i, "]");
+    if (list[i].is_object()) {
+      (*blocks)[i] = ReadBlock(list[i], entry, error);
+    } else {
+      *error =
+          absl::InvalidArgumentError(absl::StrCat(entry, ": is no object"));
+    }
+  }
+}
+
+// `blocks` has one whole block for every layer.
+void ReadBlocks(const json& config, const std::string& path,
+                std::vector<Block>* blocks, absl::Status* error) {
   const auto sparse = config.find("per_layer_config");
   const auto dense = config.find("block_configs");
   if (sparse != config.end() && sparse->is_object()) {
-    OverrideBlocks(*sparse, absl::StrCat(path, ": per_layer_config"), &blocks,
+    OverrideBlocks(*sparse, absl::StrCat(path, ": per_layer_config"), blocks,
                    error);
   } else if (dense != config.end() && !dense->is_null()) {
-    if (!dense->is_array() || dense->size() < blocks.size()) {
-      reader.Fail("block_configs",
-                  absl::StrCat("is no list of ", num_layers, " layers"));
-      return blocks;
+    if (!dense->is_array() || dense->size() < blocks->size()) {
+      ConfigReader(config, path, error)
+          .Fail("block_configs",
+                absl::StrCat("is no list of ", blocks->size(), " layers"));
+      return;
     }
-    for (std::size_t i = 0; i < blocks.size() && error->ok(); ++i) {
-      const std::string where = absl::StrCat(path, ": block_configs[", i, "]");
-      if (!(*dense)[i].is_object()) {
-        reader.Fail("block_configs", absl::StrCat("[", i, "] is no object"));
-        return blocks;
-      }
-      blocks[i] = ReadBlock((*dense)[i], where, error);
-    }
+    ReplaceBlocks(*dense, absl::StrCat(path, ": block_configs"), blocks, error);
   }
-  return blocks;
 }
 
 Shape ReadShape(const ConfigFile& file, absl::Status* error) {
@@ -260,7 +273,8 @@ Shape ReadShape(const ConfigFile& file, absl::Status* error) {
   if (!config.ok()) return shape;
   shape.rope =
       ReadRope(file.json, file.path, {shape.head_dim, max_positions}, error);
-  shape.blocks = ReadBlocks(file.json, file.path, whole, num_layers, error);
+  shape.blocks.assign(static_cast<std::size_t>(num_layers), whole);
+  ReadBlocks(file.json, file.path, &shape.blocks, error);
   for (std::size_t i = 0; i < shape.blocks.size() && config.ok(); ++i) {
     const Block& block = shape.blocks[i];
     if (block.attention == Part::kWhole &&

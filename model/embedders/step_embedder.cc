@@ -200,44 +200,50 @@ void StepEmbedder::PlanStep(std::size_t step, EmbedPlan* plan) const {
 // ---- Embedding ----------------------------------------------------------
 
 void StepEmbedder::Embed(const EmbedPlan& plan, float* x) const {
-  const auto stride = static_cast<std::size_t>(layout_.num_fields());
-  const std::size_t num_steps = plan.num_tokens.size();
   kernels_.Zero(x, plan.num_rows * hidden_dim_);
   Column column;
   for (std::size_t f = 0; f < fields_.size(); ++f) {
     const Field& field = fields_[f];
-    column.values.clear();
-    column.offsets.clear();
-    std::vector<std::int64_t> everywhere;
-    for (std::size_t i = 0; i < num_steps; ++i) {
-      const std::int64_t row = plan.content_rows[i * fields_.size() + f];
-      if (row < 0) continue;
-      everywhere.push_back(row * hidden_dim_);
-      const absl::Span<const FieldValue> step =
-          absl::MakeSpan(plan.values).subspan(i * stride, stride);
-      const std::optional<WhenAbsent> absence = FindAbsence(field, step);
-      if (absence == WhenAbsent::kZeros) continue;
-      column.offsets.push_back(row * hidden_dim_);
-      if (field.config.field >= 0) {
-        column.values.push_back(
-            absence.has_value()
-                ? FieldValue{}
-                : step[static_cast<std::size_t>(field.config.field)]);
-      }
-    }
+    FillColumn(plan, f, &column);
     std::visit(
         [&](const auto& content) { AddContent(field, content, column, x); },
         field.content);
-    if (field.type_row.defined()) AddEverywhere(field.type_row, everywhere, x);
-  }
-  if (num_compute_tokens_ > 0) {
-    std::vector<std::int64_t> offsets(num_steps);
-    for (std::size_t i = 0; i < num_steps; ++i) {
-      offsets[i] =
-          (plan.first_rows[i] + plan.num_tokens[i] - num_compute_tokens_) *
-          hidden_dim_;
+    if (field.type_row.defined()) {
+      AddEverywhere(field.type_row, column.all_offsets, x);
     }
-    AddEverywhere(compute_tokens_, offsets, x);
+  }
+  if (num_compute_tokens_ == 0) return;
+  std::vector<std::int64_t> offsets(plan.num_tokens.size());
+  for (std::size_t i = 0; i < offsets.size(); ++i) {
+    offsets[i] =
+        (plan.first_rows[i] + plan.num_tokens[i] - num_compute_tokens_) *
+        hidden_dim_;
+  }
+  AddEverywhere(compute_tokens_, offsets, x);
+}
+
+void StepEmbedder::FillColumn(const EmbedPlan& plan, std::size_t field_index,
+                              Column* column) const {
+  const Field& field = fields_[field_index];
+  const auto stride = static_cast<std::size_t>(layout_.num_fields());
+  column->values.clear();
+  column->offsets.clear();
+  column->all_offsets.clear();
+  for (std::size_t i = 0; i < plan.num_tokens.size(); ++i) {
+    const std::int64_t row =
+        plan.content_rows[i * fields_.size() + field_index];
+    if (row < 0) continue;
+    column->all_offsets.push_back(row * hidden_dim_);
+    const absl::Span<const FieldValue> step =
+        absl::MakeSpan(plan.values).subspan(i * stride, stride);
+    const std::optional<WhenAbsent> absence = FindAbsence(field, step);
+    if (absence == WhenAbsent::kZeros) continue;
+    column->offsets.push_back(row * hidden_dim_);
+    if (field.config.field < 0) continue;
+    column->values.push_back(
+        absence.has_value()
+            ? FieldValue{}
+            : step[static_cast<std::size_t>(field.config.field)]);
   }
 }
 

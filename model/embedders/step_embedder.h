@@ -83,7 +83,8 @@ class StepEmbedder {
   // One field's values in the steps that have them, and where they go.
   struct Column {
     std::vector<FieldValue> values;
-    std::vector<std::int64_t> offsets;
+    std::vector<std::int64_t> offsets;      // of their contents
+    std::vector<std::int64_t> all_offsets;  // also of contents that are zeros
   };
 
   void AddField(FieldEmbedding config, const std::vector<FieldSpec>& fields);
@@ -94,6 +95,8 @@ class StepEmbedder {
   int FieldTokens(const Field& field, absl::Span<const FieldValue> step) const;
   int StepTokens(absl::Span<const FieldValue> step) const;
   void PlanStep(std::size_t step, EmbedPlan* plan) const;
+  void FillColumn(const EmbedPlan& plan, std::size_t field_index,
+                  Column* column) const;
 
   void AddContent(const Field& field, const Table& table, const Column& column,
                   float* x) const;

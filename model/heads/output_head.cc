@@ -11,6 +11,29 @@ namespace stepd {
 
 using kernels::KernelSet;
 
+namespace {
+
+// To length 1; a vector of zeros stays as it is.
+void Normalize(absl::Span<float> v) {
+  float squares = 0.0F;
+  for (float x : v) squares += x * x;
+  const float norm = std::max(std::sqrt(squares), 1e-12F);
+  for (float& x : v) x /= norm;
+}
+
+// Of n to m: both of `width` numbers and length 1.
+float SignedAngle(const float* m, const float* n, std::size_t width) {
+  float cosine = 0.0F;
+  float sine = 0.0F;  // m turned by 90 degrees in each pair, times n
+  for (std::size_t i = 0; i < width; i += 2) {
+    cosine += m[i] * n[i] + m[i + 1] * n[i + 1];
+    sine += m[i] * n[i + 1] - m[i + 1] * n[i];
+  }
+  return std::atan2(sine, cosine);
+}
+
+}  // namespace
+
 OutputHead::OutputHead(const OutputHeadConfig& config,
                        const KernelSet& kernels) {
   if (config.norm.has_value()) norm_.emplace(*config.norm, kernels);
@@ -52,28 +75,15 @@ void OutputHead::Forward(const KernelSet& kernels, const float* x,
 
 void ScoreVectorAngles(absl::Span<const float> vectors, std::int64_t dim,
                        absl::Span<float> scores) {
-  const std::size_t num_actions = scores.size();
   const auto width = static_cast<std::size_t>(dim);
   std::vector<float> unit(vectors.begin(), vectors.end());
-  for (std::size_t a = 0; a < num_actions; ++a) {
-    float* v = &unit[a * width];
-    float squares = 0.0F;
-    for (std::size_t i = 0; i < width; ++i) squares += v[i] * v[i];
-    const float norm = std::max(std::sqrt(squares), 1e-12F);
-    for (std::size_t i = 0; i < width; ++i) v[i] /= norm;
+  for (std::size_t a = 0; a < scores.size(); ++a) {
+    Normalize(absl::MakeSpan(&unit[a * width], width));
   }
-  for (std::size_t a = 0; a < num_actions; ++a) {
-    const float* n = &unit[a * width];
+  for (std::size_t a = 0; a < scores.size(); ++a) {
     scores[a] = 0.0F;
-    for (std::size_t other = 0; other < num_actions; ++other) {
-      const float* m = &unit[other * width];
-      float cosine = 0.0F;
-      float sine = 0.0F;  // m turned by 90 degrees in each pair, times n
-      for (std::size_t i = 0; i < width; i += 2) {
-        cosine += m[i] * n[i] + m[i + 1] * n[i + 1];
-        sine += m[i] * n[i + 1] - m[i + 1] * n[i];
-      }
-      scores[a] += std::atan2(sine, cosine);
+    for (std::size_t other = 0; other < scores.size(); ++other) {
+      scores[a] += SignedAngle(&unit[other * width], &unit[a * width], width);
     }
   }
 }

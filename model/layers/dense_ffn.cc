@@ -19,9 +19,9 @@ std::int64_t DenseFfn::ScratchSize(std::int64_t num_tokens) const {
   return Scratch::Rounded(num_tokens * up_->out_dim()) + gated;
 }
 
-void DenseFfn::Forward(const kernels::KernelSet& kernels, const float* x,
-                       std::int64_t num_tokens, Scratch* scratch,
-                       kernels::LinearOutput output, float* y) const {
+void DenseFfn::AddTo(const kernels::KernelSet& kernels, const float* x,
+                     std::int64_t num_tokens, Scratch* scratch,
+                     float* residual) const {
   const Scratch::Scope scope(scratch);
   const std::int64_t width = down_->in_dim();
   float* up = scratch->Take(num_tokens * up_->out_dim());
@@ -33,7 +33,8 @@ void DenseFfn::Forward(const kernels::KernelSet& kernels, const float* x,
   } else {
     kernels.Activate(activation_, up, num_tokens * width);
   }
-  kernels.Linear({down_.get(), activated, num_tokens, y, output});
+  kernels.Linear({down_.get(), activated, num_tokens, residual,
+                  kernels::LinearOutput::kAdd});
 }
 
 }  // namespace stepd

@@ -24,17 +24,9 @@ class DenseFfn {
   // Scratch floats for `num_tokens` rows.
   std::int64_t ScratchSize(std::int64_t num_tokens) const;
 
-  // y = ffn(x), or y += ffn(x); x [num_tokens, D].
-  void Forward(const kernels::KernelSet& kernels, const float* x,
-               std::int64_t num_tokens, Scratch* scratch,
-               kernels::LinearOutput output, float* y) const;
-
-  // residual += ffn(x); x is normed already.
+  // residual += ffn(x); x [num_tokens, D] is normed already.
   void AddTo(const kernels::KernelSet& kernels, const float* x,
-             std::int64_t num_tokens, Scratch* scratch, float* residual) const {
-    Forward(kernels, x, num_tokens, scratch, kernels::LinearOutput::kAdd,
-            residual);
-  }
+             std::int64_t num_tokens, Scratch* scratch, float* residual) const;
 
  private:
   Activation activation_;

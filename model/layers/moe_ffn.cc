@@ -14,7 +14,6 @@ namespace stepd {
 
 using kernels::BatchLayout;
 using kernels::KernelSet;
-using kernels::LinearOutput;
 
 namespace {
 
@@ -144,9 +143,9 @@ void MoeFfn::AddTo(const KernelSet& kernels, const BatchLayout& layout,
     const Group& group = groups[e];
     if (group.rows.empty()) continue;
     kernels.GatherRows(x, dim, group.rows, gathered);
-    experts_[e].Forward(kernels, gathered,
-                        static_cast<std::int64_t>(group.rows.size()), scratch,
-                        LinearOutput::kStore, answers);
+    const auto count = static_cast<std::int64_t>(group.rows.size());
+    kernels.Zero(answers, count * dim);
+    experts_[e].AddTo(kernels, gathered, count, scratch, answers);
     kernels.AddScaledRows(answers, dim, group.rows, group.weights, residual);
   }
   for (const DenseFfn& expert : shared_experts_) {
