@@ -6,7 +6,6 @@
 #include <grpcpp/server_context.h>
 
 #include <cstddef>
-#include <utility>
 #include <vector>
 
 #include "server/common/error.h"
@@ -44,9 +43,9 @@ void LogFailedCall(absl::string_view method, absl::string_view request_id,
       {"code", absl::StatusCodeToString(status.code())},
       {"reason", ReasonOf(status)},
   };
-  for (auto& [key, value] : MetadataOf(status)) {
-    if (key == "field") fields.emplace_back("field", std::move(value));
-    if (key == "error_id") fields.emplace_back("error_id", std::move(value));
+  for (const auto& [key, value] : MetadataOf(status)) {
+    if (key == "field") fields.emplace_back("field", value);
+    if (key == "error_id") fields.emplace_back("error_id", value);
   }
   Log(LevelOf(status), "call failed", fields);
 }
