@@ -26,11 +26,7 @@ namespace {
 
 // The first one that recognises a config reads it.
 constexpr const Format* kFormats[] = {
-    &kHuggingFace,
-    &kKempnerForge,
-    &kMouseV03,
-    &kMouseV1,
-    &kOpenMythos,
+    &kHuggingFace, &kKempnerForge, &kMouseV03, &kMouseV1, &kOpenMythos,
 };
 
 constexpr std::size_t kMaxConfigBytes = 16 << 20;

@@ -12,6 +12,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "model/checkpoint/config_reader.h"
+#include "model/checkpoint/projections.h"
 #include "model/checkpoint/rope_parameters.h"
 #include "model/checkpoint/token_fields.h"
 #include "model/checkpoint/weight_reader.h"
@@ -296,20 +297,11 @@ AttentionConfig ReadAttention(const Shape& s, const Block& block,
     return LinearMixer{
         weights.Linear("linear_attn", s.dim, s.dim, Bias::kAbsent)};
   }
-  const std::int64_t q_dim = s.num_heads * s.head_dim;
-  const std::int64_t kv_dim = block.num_kv_heads * s.head_dim;
-  GqaConfig gqa;
-  gqa.num_heads = static_cast<int>(s.num_heads);
-  gqa.num_kv_heads = static_cast<int>(block.num_kv_heads);
-  gqa.head_dim = static_cast<int>(s.head_dim);
-  gqa.q = weights.Linear("q_proj", q_dim, s.dim, s.qkv_bias);
-  gqa.k = weights.Linear("k_proj", kv_dim, s.dim, s.qkv_bias);
-  gqa.v = weights.Linear("v_proj", kv_dim, s.dim, s.qkv_bias);
-  gqa.o = weights.Linear("o_proj", s.dim, q_dim, s.o_bias);
-  if (s.has_qk_norm) {
-    gqa.q_norm = weights.Norm("q_norm", s.head_dim, s.norm_eps);
-    gqa.k_norm = weights.Norm("k_norm", s.head_dim, s.norm_eps);
-  }
+  GqaShape shape = {s.dim, s.num_heads, block.num_kv_heads, s.head_dim};
+  shape.qkv_bias = s.qkv_bias;
+  shape.o_bias = s.o_bias;
+  if (s.has_qk_norm) shape.qk_norm_eps = s.norm_eps;
+  GqaConfig gqa = ReadGqa(shape, weights);
   gqa.rope = s.rope;
   weights.Ignore("rotary_emb.inv_freq");
   return gqa;
@@ -320,11 +312,8 @@ FfnConfig ReadFfn(const Shape& s, const Block& block, WeightReader weights) {
     return LinearMixer{
         weights.Linear("linear_mlp", s.dim, s.dim, Bias::kAbsent)};
   }
-  DenseFfnConfig ffn;
+  DenseFfnConfig ffn = ReadGatedFfn(s.dim, block.ffn_dim, s.ffn_bias, weights);
   ffn.activation = s.activation;
-  ffn.gate = weights.Linear("gate_proj", block.ffn_dim, s.dim, s.ffn_bias);
-  ffn.up = weights.Linear("up_proj", block.ffn_dim, s.dim, s.ffn_bias);
-  ffn.down = weights.Linear("down_proj", s.dim, block.ffn_dim, s.ffn_bias);
   return ffn;
 }
 

@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "model/checkpoint/config_reader.h"
+#include "model/checkpoint/projections.h"
 #include "model/checkpoint/rope_parameters.h"
 #include "model/checkpoint/token_fields.h"
 #include "model/checkpoint/weight_reader.h"
@@ -135,31 +136,20 @@ NormConfig ReadNorm(const Shape& s, absl::string_view name,
 }
 
 GqaConfig ReadAttention(const Shape& s, WeightReader weights) {
-  const std::int64_t q_dim = s.num_heads * s.head_dim();
-  const std::int64_t kv_dim = s.num_kv_heads * s.head_dim();
-  GqaConfig gqa;
-  gqa.num_heads = static_cast<int>(s.num_heads);
-  gqa.num_kv_heads = static_cast<int>(s.num_kv_heads);
-  gqa.head_dim = static_cast<int>(s.head_dim());
-  gqa.q = weights.Linear("q_proj", q_dim, s.dim, Bias::kAbsent);
-  gqa.k = weights.Linear("k_proj", kv_dim, s.dim, Bias::kAbsent);
-  gqa.v = weights.Linear("v_proj", kv_dim, s.dim, Bias::kAbsent);
-  gqa.o = weights.Linear("o_proj", s.dim, q_dim, Bias::kAbsent);
-  if (s.has_qk_norm) {
-    gqa.q_norm = weights.Norm("q_norm", s.head_dim(), kQkNormEps);
-    gqa.k_norm = weights.Norm("k_norm", s.head_dim(), kQkNormEps);
-  }
+  GqaShape shape = {s.dim, s.num_heads, s.num_kv_heads, s.head_dim()};
+  if (s.has_qk_norm) shape.qk_norm_eps = kQkNormEps;
+  GqaConfig gqa = ReadGqa(shape, weights);
   gqa.rope.inverse_frequencies = DefaultFrequencies(s.rope_theta, s.head_dim());
   return gqa;
 }
 
 DenseFfnConfig ReadDense(const Shape& s, WeightReader weights) {
   const std::int64_t ffn_dim = weights.FirstSize("up_proj.weight");
+  if (s.activation == Activation::kSilu) {
+    return ReadGatedFfn(s.dim, ffn_dim, Bias::kAbsent, weights);
+  }
   DenseFfnConfig ffn;
   ffn.activation = s.activation;
-  if (s.activation == Activation::kSilu) {
-    ffn.gate = weights.Linear("gate_proj", ffn_dim, s.dim, Bias::kAbsent);
-  }
   ffn.up = weights.Linear("up_proj", ffn_dim, s.dim, Bias::kAbsent);
   ffn.down = weights.Linear("down_proj", s.dim, ffn_dim, Bias::kAbsent);
   return ffn;

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "model/checkpoint/projections.h"
 #include "model/checkpoint/rope_parameters.h"
 
 namespace stepd::checkpoint {
@@ -99,40 +100,17 @@ Shape ReadShape(MouseBackboneKind kind, std::int64_t hidden_dim,
 
 GqaConfig ReadAttention(const Shape& shape, std::int64_t layer,
                         WeightReader weights) {
-  const std::int64_t q_dim = shape.num_heads * shape.head_dim;
-  const std::int64_t kv_dim = shape.num_kv_heads * shape.head_dim;
-  GqaConfig attention;
-  attention.num_heads = static_cast<int>(shape.num_heads);
-  attention.num_kv_heads = static_cast<int>(shape.num_kv_heads);
-  attention.head_dim = static_cast<int>(shape.head_dim);
-  attention.q =
-      weights.Linear("q_proj", q_dim, shape.hidden_dim, shape.attention_bias);
-  attention.k =
-      weights.Linear("k_proj", kv_dim, shape.hidden_dim, shape.attention_bias);
-  attention.v =
-      weights.Linear("v_proj", kv_dim, shape.hidden_dim, shape.attention_bias);
-  attention.o =
-      weights.Linear("o_proj", shape.hidden_dim, q_dim, shape.attention_bias);
-  if (shape.has_qk_norm) {
-    attention.q_norm = weights.Norm("q_norm", shape.head_dim, shape.norm_eps);
-    attention.k_norm = weights.Norm("k_norm", shape.head_dim, shape.norm_eps);
-  }
+  GqaShape gqa = {shape.hidden_dim, shape.num_heads, shape.num_kv_heads,
+                  shape.head_dim};
+  gqa.qkv_bias = shape.attention_bias;
+  gqa.o_bias = shape.attention_bias;
+  if (shape.has_qk_norm) gqa.qk_norm_eps = shape.norm_eps;
+  GqaConfig attention = ReadGqa(gqa, weights);
   attention.rope = shape.rope;
   if (shape.has_sliding_window && layer >= kFirstSlidingLayer) {
     attention.window_left = kSlidingWindow - 1;
   }
   return attention;
-}
-
-DenseFfnConfig ReadFfn(const Shape& shape, WeightReader weights) {
-  DenseFfnConfig ffn;
-  ffn.gate = weights.Linear("gate_proj", shape.ffn_dim, shape.hidden_dim,
-                            Bias::kAbsent);
-  ffn.up =
-      weights.Linear("up_proj", shape.ffn_dim, shape.hidden_dim, Bias::kAbsent);
-  ffn.down = weights.Linear("down_proj", shape.hidden_dim, shape.ffn_dim,
-                            Bias::kAbsent);
-  return ffn;
 }
 
 LayerConfig ReadLayer(const Shape& shape, std::int64_t layer,
@@ -143,7 +121,8 @@ LayerConfig ReadLayer(const Shape& shape, std::int64_t layer,
   config.attention = ReadAttention(shape, layer, weights.Under("self_attn"));
   config.ffn_norm = weights.Norm("post_attention_layernorm", shape.hidden_dim,
                                  shape.norm_eps);
-  config.ffn = ReadFfn(shape, weights.Under("mlp"));
+  config.ffn = ReadGatedFfn(shape.hidden_dim, shape.ffn_dim, Bias::kAbsent,
+                            weights.Under("mlp"));
   return config;
 }
 

@@ -19,10 +19,6 @@ WeightReader WeightReader::Under(absl::string_view name) const {
   return child;
 }
 
-bool WeightReader::Has(absl::string_view name) const {
-  return source_->Has(absl::StrCat(prefix_, name));
-}
-
 std::int64_t WeightReader::Size(absl::string_view name,
                                 std::size_t axis) const {
   const auto shape = source_->FindShape(absl::StrCat(prefix_, name));

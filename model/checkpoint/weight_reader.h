@@ -35,7 +35,6 @@ class WeightReader {
   // Reads the weights whose names begin with "<name>.".
   WeightReader Under(absl::string_view name) const;
 
-  bool Has(absl::string_view name) const;
   // A size of a tensor, for sizes that only the tensors say; 1 if
   // there is no such tensor: taking it then fails with its name.
   std::int64_t FirstSize(absl::string_view name) const { return Size(name, 0); }

@@ -64,9 +64,6 @@ struct BatchLayout {
   std::int64_t num_tokens() const {
     return static_cast<std::int64_t>(positions.size());
   }
-  std::int64_t num_slices() const {
-    return static_cast<std::int64_t>(kv_lens.size());
-  }
   void Clear();
 };
 

@@ -1,0 +1,40 @@
+// Copyright 2026 The stepd authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// Attention and feed-forward weights under the names that most formats share:
+// q_proj, k_proj, v_proj, o_proj, q_norm, k_norm; gate_proj, up_proj,
+// down_proj.
+//
+// Thread safety: reentrant. Errors: kept by the WeightReader.
+
+#ifndef STEPD_MODEL_CHECKPOINT_PROJECTIONS_H_
+#define STEPD_MODEL_CHECKPOINT_PROJECTIONS_H_
+
+#include <cstdint>
+#include <optional>
+
+#include "model/checkpoint/weight_reader.h"
+#include "model/decoder/decoder_config.h"
+
+namespace stepd::checkpoint {
+
+struct GqaShape {
+  std::int64_t dim = 0;  // D
+  std::int64_t num_heads = 0;
+  std::int64_t num_kv_heads = 0;
+  std::int64_t head_dim = 0;
+  Bias qkv_bias = Bias::kAbsent;
+  Bias o_bias = Bias::kAbsent;
+  std::optional<double> qk_norm_eps;  // nullopt: no norms of queries and keys
+};
+
+// Everything but rope and window.
+GqaConfig ReadGqa(const GqaShape& shape, WeightReader weights);
+
+// With a gate.
+DenseFfnConfig ReadGatedFfn(std::int64_t dim, std::int64_t ffn_dim, Bias bias,
+                            WeightReader weights);
+
+}  // namespace stepd::checkpoint
+
+#endif  // STEPD_MODEL_CHECKPOINT_PROJECTIONS_H_
