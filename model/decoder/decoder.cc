@@ -143,8 +143,8 @@ void Decoder::RunLoop(const Pass& pass, const Stage& stage, float* x) const {
     RunLayers(pass, stage, t, x);
     loop.Leave(kernels_, state, t, pass.scratch, x);
   }
-  kernels_.CopyColumns(state.out, hidden_dim_, rows, hidden_dim_, x,
-                       hidden_dim_);
+  kernels_.CopyColumns(
+      {state.out, hidden_dim_, x, hidden_dim_, rows, hidden_dim_});
 }
 
 void Decoder::RunLayers(const Pass& pass, const Stage& stage, int visit,

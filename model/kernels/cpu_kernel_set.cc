@@ -73,6 +73,11 @@ float* AttentionScratch(std::int64_t count) {
   return scratch.data();
 }
 
+CpuNormArgs CpuNorm(const NormParams& params) {
+  return {params.x,    params.rows, params.dim, params.weight,
+          params.bias, params.eps,  params.y};
+}
+
 class CpuKernelSet : public KernelSet {
  public:
   explicit CpuKernelSet(const CpuKernels& kernels) : kernels_(kernels) {}
@@ -97,22 +102,20 @@ class CpuKernelSet : public KernelSet {
                      params.output == LinearOutput::kAdd});
   }
 
-  void RmsNorm(const float* x, std::int64_t rows, std::int64_t dim,
-               const float* weight, float eps, float* y) const override {
-    kernels_.rms_norm(x, rows, dim, weight, eps, y);
+  void RmsNorm(const NormParams& params) const override {
+    kernels_.rms_norm(CpuNorm(params));
   }
 
-  void LayerNorm(const float* x, std::int64_t rows, std::int64_t dim,
-                 const LayerNormWeights& weights, float* y) const override {
-    kernels_.layer_norm(x, rows, dim, weights.weight, weights.bias, weights.eps,
-                        y);
+  void LayerNorm(const NormParams& params) const override {
+    kernels_.layer_norm(CpuNorm(params));
   }
 
   void NormHeads(const HeadRows& heads, const float* weight,
                  float eps) const override {
     for (std::int64_t i = 0; i < heads.num_tokens; ++i) {
       float* x = heads.x + i * heads.token_stride;
-      kernels_.rms_norm(x, heads.num_heads, heads.dim, weight, eps, x);
+      kernels_.rms_norm(
+          {x, heads.num_heads, heads.dim, weight, /*bias=*/nullptr, eps, x});
     }
   }
 
@@ -178,11 +181,11 @@ class CpuKernelSet : public KernelSet {
     }
   }
 
-  void CopyColumns(const float* x, std::int64_t x_stride, std::int64_t rows,
-                   std::int64_t columns, float* y,
-                   std::int64_t y_stride) const override {
-    for (std::int64_t i = 0; i < rows; ++i) {
-      CopyFromHost(x + i * x_stride, columns, y + i * y_stride);
+  void CopyColumns(const CopyColumnsParams& params) const override {
+    const auto bytes = static_cast<std::size_t>(params.columns) * sizeof(float);
+    for (std::int64_t i = 0; i < params.rows; ++i) {
+      std::memcpy(params.y + i * params.y_stride,
+                  params.x + i * params.x_stride, bytes);
     }
   }
 

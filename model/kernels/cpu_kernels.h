@@ -57,6 +57,16 @@ struct CpuAttentionArgs {
   float* scratch;       // [group * round_up(kv_len, 16)]
 };
 
+struct CpuNormArgs {
+  const float* x;  // [rows, dim]
+  int64_t rows;
+  int64_t dim;
+  const float* weight;  // [dim]
+  const float* bias;    // [dim], or nullptr
+  float eps;
+  float* y;  // [rows, dim]; may be x
+};
+
 struct CpuFourierArgs {
   const float* weight;  // [inputs][width]
   const float* freqs;
@@ -71,11 +81,8 @@ struct CpuKernels {
   const char* name;
   int panel;  // columns per panel of packed weights
   void (*linear)(const CpuLinearArgs& args);
-  void (*rms_norm)(const float* x, int64_t rows, int64_t dim,
-                   const float* weight, float eps, float* y);
-  void (*layer_norm)(const float* x, int64_t rows, int64_t dim,
-                     const float* weight, const float* bias, float eps,
-                     float* y);
+  void (*rms_norm)(const CpuNormArgs& args);
+  void (*layer_norm)(const CpuNormArgs& args);
   void (*activate_gated)(Activation activation, const float* gate_up,
                          int64_t rows, int64_t dim, float* y);
   void (*activate)(Activation activation, float* x, int64_t count);

@@ -100,6 +100,28 @@ struct LinearParams {
   std::int64_t y_stride = 0;
 };
 
+// A norm of every row of `dim` numbers.
+struct NormParams {
+  const float* x = nullptr;  // [rows, dim]
+  std::int64_t rows = 0;
+  std::int64_t dim = 0;
+  const float* weight = nullptr;  // [dim]
+  const float* bias = nullptr;    // [dim], LayerNorm only; nullptr: none
+  float eps = 0.0F;
+  float* y = nullptr;  // [rows, dim]; may be x
+};
+
+// Columns of every row, between matrices whose rows are `x_stride` and
+// `y_stride` elements apart.
+struct CopyColumnsParams {
+  const float* x = nullptr;
+  std::int64_t x_stride = 0;
+  float* y = nullptr;
+  std::int64_t y_stride = 0;
+  std::int64_t rows = 0;
+  std::int64_t columns = 0;
+};
+
 // Heads of token rows: head h of token i is at x + i * token_stride + h * dim.
 struct HeadRows {
   float* x = nullptr;
@@ -163,19 +185,11 @@ class KernelSet {
 
   virtual void Linear(const LinearParams& params) const = 0;
 
-  // y = weight * x / sqrt(mean(x^2) + eps), per row of `dim`; y may be x.
-  virtual void RmsNorm(const float* x, std::int64_t rows, std::int64_t dim,
-                       const float* weight, float eps, float* y) const = 0;
+  // y = weight * x / sqrt(mean(x^2) + eps), per row.
+  virtual void RmsNorm(const NormParams& params) const = 0;
 
-  // y = weight * (x - mean) / sqrt(var + eps) + bias, per row of `dim`; bias
-  // nullptr: none; y may be x.
-  struct LayerNormWeights {
-    const float* weight = nullptr;
-    const float* bias = nullptr;
-    float eps = 0.0F;
-  };
-  virtual void LayerNorm(const float* x, std::int64_t rows, std::int64_t dim,
-                         const LayerNormWeights& weights, float* y) const = 0;
+  // y = weight * (x - mean) / sqrt(var + eps) + bias, per row.
+  virtual void LayerNorm(const NormParams& params) const = 0;
 
   // RmsNorm of every head, in place.
   virtual void NormHeads(const HeadRows& heads, const float* weight,
@@ -204,11 +218,7 @@ class KernelSet {
                           absl::Span<const std::int32_t> rows,
                           float* y) const = 0;
 
-  // `columns` of every row, between matrices whose rows are `x_stride` and
-  // `y_stride` elements apart.
-  virtual void CopyColumns(const float* x, std::int64_t x_stride,
-                           std::int64_t rows, std::int64_t columns, float* y,
-                           std::int64_t y_stride) const = 0;
+  virtual void CopyColumns(const CopyColumnsParams& params) const = 0;
 
   // y[rows[i]] += scales[i] * x[i]; rows and scales on the host.
   virtual void AddScaledRows(const float* x, std::int64_t dim,

@@ -65,18 +65,19 @@ class TorchKernelSet : public KernelSet {
     }
   }
 
-  void RmsNorm(const float* x, std::int64_t rows, std::int64_t dim,
-               const float* weight, float eps, float* y) const override {
-    View(y, {rows, dim}).copy_(Normalized(View(x, {rows, dim}), weight, eps));
+  void RmsNorm(const NormParams& params) const override {
+    View(params.y, {params.rows, params.dim})
+        .copy_(Normalized(View(params.x, {params.rows, params.dim}),
+                          params.weight, params.eps));
   }
 
-  void LayerNorm(const float* x, std::int64_t rows, std::int64_t dim,
-                 const LayerNormWeights& weights, float* y) const override {
+  void LayerNorm(const NormParams& params) const override {
     const at::Tensor bias =
-        weights.bias == nullptr ? at::Tensor() : View(weights.bias, {dim});
-    View(y, {rows, dim})
-        .copy_(at::layer_norm(View(x, {rows, dim}), {dim},
-                              View(weights.weight, {dim}), bias, weights.eps));
+        params.bias == nullptr ? at::Tensor() : View(params.bias, {params.dim});
+    View(params.y, {params.rows, params.dim})
+        .copy_(at::layer_norm(View(params.x, {params.rows, params.dim}),
+                              {params.dim}, View(params.weight, {params.dim}),
+                              bias, params.eps));
   }
 
   void NormHeads(const HeadRows& heads, const float* weight,
@@ -151,11 +152,9 @@ class TorchKernelSet : public KernelSet {
     }
   }
 
-  void CopyColumns(const float* x, std::int64_t x_stride, std::int64_t rows,
-                   std::int64_t columns, float* y,
-                   std::int64_t y_stride) const override {
-    Strided(y, rows, columns, y_stride)
-        .copy_(Strided(x, rows, columns, x_stride));
+  void CopyColumns(const CopyColumnsParams& p) const override {
+    Strided(p.y, p.rows, p.columns, p.y_stride)
+        .copy_(Strided(p.x, p.rows, p.columns, p.x_stride));
   }
 
   void AddScaledRows(const float* x, std::int64_t dim,

@@ -74,8 +74,9 @@ void MlaAttention::Query(const KernelSet& kernels,
     kernels.Linear({key_folds_[static_cast<std::size_t>(h)].get(),
                     nope + h * nope_dim_, num_tokens, head,
                     LinearOutput::kStore, heads * nope_dim_, query_stride});
-    kernels.CopyColumns(rope + h * rope_dim_, heads * rope_dim_, num_tokens,
-                        rope_dim_, head + shape_.v_dim, query_stride);
+    kernels.CopyColumns({rope + h * rope_dim_, heads * rope_dim_,
+                         head + shape_.v_dim, query_stride, num_tokens,
+                         rope_dim_});
   }
 }
 
@@ -89,11 +90,11 @@ void MlaAttention::Append(const KernelSet& kernels,
   kernels.Linear({kv_down_.get(), x, num_tokens, key});
   // The norm of the latent is the same whenever the token is read: cache it
   // normed. It wants dense rows.
-  kernels.CopyColumns(key, width, num_tokens, shape_.v_dim, latent,
-                      shape_.v_dim);
+  kernels.CopyColumns(
+      {key, width, latent, shape_.v_dim, num_tokens, shape_.v_dim});
   kv_norm_.Apply(kernels, latent, num_tokens, latent);
-  kernels.CopyColumns(latent, shape_.v_dim, num_tokens, shape_.v_dim, key,
-                      width);
+  kernels.CopyColumns(
+      {latent, shape_.v_dim, key, width, num_tokens, shape_.v_dim});
   kernels.Rope({key + shape_.v_dim, num_tokens, width, 1, rope_dim_},
                inputs.rope);
   kernels.AppendKv(

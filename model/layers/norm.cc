@@ -15,14 +15,19 @@ Norm::Norm(const NormConfig& config, const KernelSet& kernels)
 
 void Norm::Apply(const KernelSet& kernels, const float* x, std::int64_t rows,
                  float* y) const {
-  const std::int64_t dim = weight_.numel();
-  const float* weight = weight_.const_data_ptr<float>();
+  kernels::NormParams params;
+  params.x = x;
+  params.rows = rows;
+  params.dim = weight_.numel();
+  params.weight = weight_.const_data_ptr<float>();
+  params.bias = bias_.defined() ? bias_.const_data_ptr<float>() : nullptr;
+  params.eps = eps_;
+  params.y = y;
   if (kind_ == NormKind::kRms) {
-    kernels.RmsNorm(x, rows, dim, weight, eps_, y);
-    return;
+    kernels.RmsNorm(params);
+  } else {
+    kernels.LayerNorm(params);
   }
-  const float* bias = bias_.defined() ? bias_.const_data_ptr<float>() : nullptr;
-  kernels.LayerNorm(x, rows, dim, {weight, bias, eps_}, y);
 }
 
 void Norm::ApplyToHeads(const KernelSet& kernels,

@@ -49,8 +49,8 @@ RecurrentLoop::State RecurrentLoop::Begin(const KernelSet& kernels,
   state.hidden = scratch->Take(rows * dim());
   state.out = scratch->Take(rows * dim());
   state.spent = scratch->Take(rows);
-  kernels.CopyColumns(x, dim(), rows, dim(), state.entry, dim());
-  kernels.CopyColumns(x, dim(), rows, dim(), state.hidden, dim());
+  kernels.CopyColumns({x, dim(), state.entry, dim(), rows, dim()});
+  kernels.CopyColumns({x, dim(), state.hidden, dim(), rows, dim()});
   kernels.Zero(state.out, rows * dim());
   kernels.Zero(state.spent, rows);
   return state;

@@ -139,7 +139,8 @@ TEST_P(CpuKernelsTest, RmsNormDividesByTheRootMeanSquare) {
     const Floats weight = Random(dim, 6);
     Floats y(3 * dim);
 
-    kernels().rms_norm(x.data(), 3, dim, weight.data(), 1e-5F, y.data());
+    kernels().rms_norm(
+        {x.data(), 3, dim, weight.data(), /*bias=*/nullptr, 1e-5F, y.data()});
 
     for (std::int64_t row = 0; row < 3; ++row) {
       double squares = 0.0;
