@@ -21,6 +21,7 @@
 namespace stepd {
 
 struct PolicyDescription {
+  std::string format;             // PolicySpec::format
   std::string summary;            // PolicySpec::summary
   std::vector<FieldSpec> fields;  // in the order of the encoded step
   EmbedderConfig embedder;

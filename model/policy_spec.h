@@ -62,8 +62,29 @@ struct OutputSpec {
   std::int64_t num_elements() const;
 };
 
+// What one layer of the decoder is and costs; shown to people.
+struct LayerSpec {
+  int stage = 0;       // counted from 0
+  int num_visits = 1;  // how often a forward runs it
+
+  std::string attention;  // "gqa", "mla", "linear", "no-op"
+  int num_heads = 0;      // 0: it has none
+  int num_kv_heads = 0;
+  int head_dim = 0;  // of a cached key
+
+  std::string ffn;           // "dense", "moe", "linear", "no-op"
+  std::int64_t ffn_dim = 0;  // of each expert, if there are any; 0: none
+  int num_experts = 0;       // that a token is routed among
+  int experts_per_token = 0;
+  int num_shared_experts = 0;  // that see every token
+
+  std::int64_t num_parameters = 0;
+  std::int64_t kv_bytes_per_token = 0;  // of all visits
+};
+
 struct PolicySpec {
-  // Shown to people: the checkpoint format and the shape in a few words.
+  // Shown to people: the checkpoint format, and the shape in a few words.
+  std::string format;
   std::string summary;
 
   std::vector<FieldSpec> fields;
@@ -84,6 +105,8 @@ struct PolicySpec {
   std::string device;   // "cpu", "cuda:0"
   std::string dtype;    // of weights: "float32", "bfloat16"
   std::string kernels;  // which ones, in a few words
+
+  std::vector<LayerSpec> layers;
 
   // KV cache: every block holds this many tokens of one session.
   int tokens_per_block = 16;

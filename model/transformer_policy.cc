@@ -118,6 +118,7 @@ TransformerPolicy::TransformerPolicy(const PolicyDescription& description,
       decoder_(description.decoder, *kernels_, kTokensPerBlock),
       score_rule_(description.action.rule) {
   PlaceHeads(description);
+  spec_.format = description.format;
   spec_.summary = description.summary;
   spec_.fields = description.fields;
   spec_.num_actions = description.action.num_actions;
@@ -131,6 +132,7 @@ TransformerPolicy::TransformerPolicy(const PolicyDescription& description,
   spec_.device = kernels_->device().str();
   spec_.dtype = "float32";
   spec_.kernels = kernels_->description();
+  spec_.layers = decoder_.layers();
   spec_.tokens_per_block = kTokensPerBlock;
   spec_.kv_bytes_per_token = decoder_.kv_bytes_per_token();
   DescribeOutputs(description);

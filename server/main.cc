@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "model/loader.h"
 #include "server/commands/command.h"
+#include "server/commands/inspect.h"
 #include "server/commands/serve.h"
 #include "server/commands/verify.h"
 #include "server/observe/version.h"
@@ -31,6 +32,7 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
 
   int exit_code = stepd::kExitOk;
+  stepd::AddInspectCommand(&app, Load, &exit_code);
   stepd::AddServeCommand(&app, Load, &exit_code);
   stepd::AddVerifyCommand(&app, Load, &exit_code);
 

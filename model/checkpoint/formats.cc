@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <string>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -87,6 +88,7 @@ absl::StatusOr<PolicyDescription> ReadCheckpoint(const std::string& directory) {
       (*format)->read(*config, weights->get());
   if (!policy.ok()) return policy;
   if (absl::Status s = (*weights)->CheckAllTaken(); !s.ok()) return s;
+  policy->format = std::string((*format)->name);
   policy->num_parameters = (*weights)->num_elements_taken();
   return policy;
 }

@@ -367,7 +367,7 @@ absl::StatusOr<PolicyDescription> Read(const ConfigFile& file,
 }  // namespace
 
 const Format kMouseV03 = {
-    "MOUSE v03",
+    "MOUSE v0.3",
     "keys hidden_dim, embedding_kwargs, *_head_kwargs, and no key format",
     Recognise,
     Read,

@@ -7,6 +7,8 @@
 #include <cstddef>
 #include <utility>
 
+#include "model/layers/layer_description.h"
+
 namespace stepd {
 
 using kernels::BatchLayout;
@@ -29,20 +31,25 @@ Decoder::Decoder(const DecoderConfig& config, const KernelSet& kernels,
 void Decoder::AddStage(const StageConfig& config, int tokens_per_block) {
   Stage stage;
   std::vector<KvCacheSpec> slots;
+  if (config.loop.has_value()) stage.loop.emplace(*config.loop, kernels_);
+  const int visits = stage.loop.has_value() ? stage.loop->num_loops() : 1;
   for (const LayerConfig& layer : config.layers) {
     Layer built(layer, kernels_, tokens_per_block);
+    LayerSpec spec = DescribeLayer(layer);
+    spec.stage = static_cast<int>(stages_.size());
+    spec.num_visits = visits;
     int slot = kNone;
-    if (const std::optional<KvCacheSpec> spec = built.cache_spec()) {
+    if (const std::optional<KvCacheSpec> cache = built.cache_spec()) {
       slot = static_cast<int>(kv_slots_.size() + slots.size());
-      slots.push_back(*spec);
+      slots.push_back(*cache);
+      spec.kv_bytes_per_token = visits * cache->bytes_per_token();
     }
     stage.layers.push_back({std::move(built),
                             AddRope(FindRope(layer.attention)), slot,
-                            num_layers_++});
+                            static_cast<int>(layers_.size())});
+    layers_.push_back(std::move(spec));
   }
-  if (config.loop.has_value()) stage.loop.emplace(*config.loop, kernels_);
   stage.slots_per_visit = static_cast<int>(slots.size());
-  const int visits = stage.loop.has_value() ? stage.loop->num_loops() : 1;
   for (int visit = 0; visit < visits; ++visit) {
     kv_slots_.insert(kv_slots_.end(), slots.begin(), slots.end());
   }

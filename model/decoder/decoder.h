@@ -22,6 +22,7 @@
 #include "model/layers/recurrent_loop.h"
 #include "model/layers/rope_cache.h"
 #include "model/layers/scratch.h"
+#include "model/policy_spec.h"
 
 namespace stepd {
 
@@ -49,6 +50,8 @@ class Decoder {
   // One per cached layer visit.
   const std::vector<KvCacheSpec>& kv_slots() const { return kv_slots_; }
   std::int64_t kv_bytes_per_token() const;
+  // In the order of all stages.
+  const std::vector<LayerSpec>& layers() const { return layers_; }
   std::vector<RopeCache> MakeRopeCaches() const;
 
   // Scratch floats for `num_tokens` rows.
@@ -98,10 +101,10 @@ class Decoder {
 
   const kernels::KernelSet& kernels_;
   std::int64_t hidden_dim_;
-  int num_layers_ = 0;
   std::vector<Stage> stages_;
   std::vector<RopeConfig> ropes_;
   std::vector<KvCacheSpec> kv_slots_;
+  std::vector<LayerSpec> layers_;
   std::optional<Norm> final_norm_;
 };
 

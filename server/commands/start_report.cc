@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/string_view.h"
+#include "server/commands/spec_text.h"
 #include "server/config/config_value.h"
 #include "server/observe/version.h"
 
@@ -19,33 +20,6 @@ namespace {
 std::string WithPort(const std::string& address, int port) {
   if (absl::StartsWith(address, "unix")) return address;
   return absl::StrCat(address.substr(0, address.rfind(':')), ":", port);
-}
-
-std::string ShapeText(const FieldSpec& field) {
-  std::string text;
-  for (const std::int64_t size : field.shape) {
-    absl::StrAppend(&text, text.empty() ? "" : ", ",
-                    size < 0 ? "any" : absl::StrCat(size));
-  }
-  return text.empty() ? "" : absl::StrCat("[", text, "]");
-}
-
-std::string FieldsText(const PolicySpec& spec) {
-  std::string text;
-  for (const FieldSpec& field : spec.fields) {
-    absl::StrAppend(&text, text.empty() ? "" : ", ", field.name,
-                    field.required ? " " : "? ", Name(field.dtype),
-                    ShapeText(field));
-  }
-  return text;
-}
-
-std::string TokensText(const PolicySpec& spec) {
-  if (spec.min_tokens_per_step == spec.max_tokens_per_step) {
-    return absl::StrCat(spec.max_tokens_per_step);
-  }
-  return absl::StrCat(spec.min_tokens_per_step, " to ",
-                      spec.max_tokens_per_step);
 }
 
 std::string CacheText(const PolicySpec& spec, const EngineOptions& engine) {

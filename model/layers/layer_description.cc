@@ -1,0 +1,114 @@
+// Copyright 2026 The stepd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "model/layers/layer_description.h"
+
+#include <cstdint>
+#include <optional>
+#include <variant>
+
+#include "ATen/core/Tensor.h"
+#include "model/linear_weights.h"
+
+namespace stepd {
+namespace {
+
+// ---- Parameters ---------------------------------------------------------
+
+std::int64_t Count(const at::Tensor& tensor) {
+  return tensor.defined() ? tensor.numel() : 0;
+}
+
+std::int64_t Count(const LinearWeights& linear) {
+  return Count(linear.weight) + Count(linear.bias);
+}
+
+std::int64_t Count(const NormConfig& norm) {
+  return Count(norm.weight) + Count(norm.bias);
+}
+
+std::int64_t Count(const std::optional<NormConfig>& norm) {
+  return norm.has_value() ? Count(*norm) : 0;
+}
+
+std::int64_t Count(const DenseFfnConfig& ffn) {
+  return Count(ffn.gate) + Count(ffn.up) + Count(ffn.down);
+}
+
+// ---- Kinds --------------------------------------------------------------
+
+struct AttentionDescriber {
+  LayerSpec* spec;
+
+  void operator()(const NoOp& /*config*/) const { spec->attention = "no-op"; }
+
+  void operator()(const LinearMixer& config) const {
+    spec->attention = "linear";
+    spec->num_parameters += Count(config.linear);
+  }
+
+  void operator()(const GqaConfig& config) const {
+    spec->attention = "gqa";
+    spec->num_heads = config.num_heads;
+    spec->num_kv_heads = config.num_kv_heads;
+    spec->head_dim = config.head_dim;
+    spec->num_parameters += Count(config.q) + Count(config.k) +
+                            Count(config.v) + Count(config.o) +
+                            Count(config.q_norm) + Count(config.k_norm);
+  }
+
+  void operator()(const MlaConfig& config) const {
+    spec->attention = "mla";
+    spec->num_heads = config.num_heads;
+    spec->num_kv_heads = 1;
+    spec->head_dim = config.latent_dim + config.rope_dim;
+    spec->num_parameters += Count(config.q_down) + Count(config.q_norm) +
+                            Count(config.q_up_nope) + Count(config.q_up_rope) +
+                            Count(config.kv_down) + Count(config.kv_norm) +
+                            Count(config.kv_up) + Count(config.o);
+  }
+};
+
+struct FfnDescriber {
+  LayerSpec* spec;
+
+  void operator()(const NoOp& /*config*/) const { spec->ffn = "no-op"; }
+
+  void operator()(const LinearMixer& config) const {
+    spec->ffn = "linear";
+    spec->num_parameters += Count(config.linear);
+  }
+
+  void operator()(const DenseFfnConfig& config) const {
+    spec->ffn = "dense";
+    spec->ffn_dim = config.down.in_dim();
+    spec->num_parameters += Count(config);
+  }
+
+  void operator()(const MoeConfig& config) const {
+    spec->ffn = "moe";
+    spec->ffn_dim = config.experts.front().down.in_dim();
+    spec->num_experts = static_cast<int>(config.experts.size());
+    spec->experts_per_token = config.top_k;
+    spec->num_shared_experts = static_cast<int>(config.shared_experts.size());
+    spec->num_parameters += Count(config.router) + Count(config.selection_bias);
+    for (const DenseFfnConfig& expert : config.experts) {
+      spec->num_parameters += Count(expert);
+    }
+    for (const DenseFfnConfig& expert : config.shared_experts) {
+      spec->num_parameters += Count(expert);
+    }
+  }
+};
+
+}  // namespace
+
+LayerSpec DescribeLayer(const LayerConfig& config) {
+  LayerSpec spec;
+  spec.num_parameters = Count(config.attention_norm) + Count(config.ffn_norm);
+  std::visit(AttentionDescriber{&spec}, config.attention);
+  std::visit(FfnDescriber{&spec}, config.ffn);
+  return spec;
+}
+
+}  // namespace stepd

@@ -1,0 +1,28 @@
+// Copyright 2026 The stepd authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// Parts of a policy's spec as text for people.
+//
+// Thread safety: pure functions.
+
+#ifndef STEPD_SERVER_COMMANDS_SPEC_TEXT_H_
+#define STEPD_SERVER_COMMANDS_SPEC_TEXT_H_
+
+#include <string>
+
+#include "model/policy_spec.h"
+
+namespace stepd {
+
+// "action int64, obs? float32[any, 4]": a ? marks what a step may leave out.
+std::string FieldsText(const PolicySpec& spec);
+
+// "logits[53], hidden[32]".
+std::string OutputsText(const PolicySpec& spec);
+
+// "3", or "1 to 3".
+std::string TokensText(const PolicySpec& spec);
+
+}  // namespace stepd
+
+#endif  // STEPD_SERVER_COMMANDS_SPEC_TEXT_H_
