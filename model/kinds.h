@@ -15,6 +15,13 @@ enum class Activation {
 };
 
 // Which two elements of a head of size E turn together.
+// How the weights of a policy's large matrices are kept, and what they are
+// multiplied with is rounded to. Sums are float32 always.
+enum class WeightPrecision {
+  kFloat32,
+  kBFloat16,
+};
+
 enum class RopePairing {
   kHalfSplit,    // i and i + E/2
   kInterleaved,  // 2i and 2i + 1

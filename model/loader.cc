@@ -19,16 +19,25 @@
 namespace stepd {
 namespace {
 
+absl::StatusOr<WeightPrecision> ParsePrecision(const std::string& dtype) {
+  if (dtype == "float32") return WeightPrecision::kFloat32;
+  if (dtype == "bfloat16") return WeightPrecision::kBFloat16;
+  return absl::InvalidArgumentError(
+      absl::StrCat("dtype \"", dtype, "\" is neither float32 nor bfloat16"));
+}
+
 absl::StatusOr<std::unique_ptr<const kernels::KernelSet>> ChooseKernels(
     const LoadOptions& options) {
   absl::StatusOr<at::Device> device = OpenDevice(options.device);
   if (!device.ok()) return device.status();
+  absl::StatusOr<WeightPrecision> precision = ParsePrecision(options.dtype);
+  if (!precision.ok()) return precision.status();
   // Executors are the parallelism: LibTorch's own threads would wait for each
   // other on cores that other executors use.
   at::set_num_threads(1);
   const bool is_auto = options.kernels == "auto";
   if (options.kernels == "reference" || (is_auto && !device->is_cpu())) {
-    return kernels::CreateTorchKernelSet(*device);
+    return kernels::CreateTorchKernelSet(*device, *precision);
   }
   if (!is_auto && options.kernels != "native") {
     return absl::InvalidArgumentError(
@@ -39,7 +48,7 @@ absl::StatusOr<std::unique_ptr<const kernels::KernelSet>> ChooseKernels(
     return absl::InvalidArgumentError(
         "kernels \"native\" exist for the CPU only; use auto or reference");
   }
-  return kernels::CreateCpuKernelSet();
+  return kernels::CreateCpuKernelSet(*precision);
 }
 
 absl::StatusOr<std::unique_ptr<Policy>> Load(const std::string& directory,

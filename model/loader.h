@@ -21,6 +21,10 @@ struct LoadOptions {
   // native: stepd's own kernels (CPU only); reference: LibTorch's operators
   // (any device); auto: native on the CPU, else reference.
   std::string kernels = "auto";
+  // float32 | bfloat16: how the large matrices of the decoder are kept and what
+  // they are multiplied with is rounded to. Sums, norms, softmax, routers,
+  // readouts and embeddings are float32 always.
+  std::string dtype = "float32";
 };
 
 // Reads `directory` completely and strictly, or not at all.

@@ -127,10 +127,10 @@ TransformerPolicy::TransformerPolicy(const PolicyDescription& description,
   spec_.max_tokens_per_step = embedder_.max_tokens_per_step();
   spec_.max_tokens = description.max_tokens;
   spec_.num_parameters = description.num_parameters;
-  spec_.weight_bytes =
-      spec_.num_parameters * static_cast<std::int64_t>(sizeof(float));
+  spec_.weight_bytes = kernels_->resident_bytes();
   spec_.device = kernels_->device().str();
-  spec_.dtype = "float32";
+  spec_.dtype = kernels_->precision() == WeightPrecision::kFloat32 ? "float32"
+                                                                   : "bfloat16";
   spec_.kernels = kernels_->description();
   spec_.layers = decoder_.layers();
   spec_.tokens_per_block = kTokensPerBlock;

@@ -21,6 +21,7 @@ absl::StatusOr<std::unique_ptr<stepd::Policy>> Load(
   stepd::LoadOptions options;
   options.device = source.device;
   options.kernels = source.kernels;
+  options.dtype = source.dtype;
   return stepd::LoadPolicy(source.path, options);
 }
 

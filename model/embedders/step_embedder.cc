@@ -90,7 +90,8 @@ void StepEmbedder::AddField(FieldEmbedding config,
   } else if (const auto* projection =
                  std::get_if<ProjectionEmbedding>(&config.content)) {
     field.content = Projection{
-        kernels_.Pack({{projection->weight.transpose(0, 1), projection->bias}}),
+        kernels_.PackFloat32(
+            {{projection->weight.transpose(0, 1), projection->bias}}),
         projection->scale, projection->offset, projection->truncates};
   } else {
     field.content = Given{};

@@ -38,7 +38,7 @@ OutputHead::OutputHead(const OutputHeadConfig& config,
                        const KernelSet& kernels) {
   if (config.norm.has_value()) norm_.emplace(*config.norm, kernels);
   for (const LinearWeights& layer : config.layers) {
-    layers_.push_back(kernels.Pack({layer}));
+    layers_.push_back(kernels.PackFloat32({layer}));
   }
 }
 

@@ -11,8 +11,9 @@
 #include <utility>
 #include <vector>
 
-#include "ATen/Functions.h"
 #include "absl/strings/str_cat.h"
+#include "model/kernels/cpu_packed_linear.h"
+#include "model/kernels/weight_arena.h"
 
 namespace stepd::kernels {
 namespace {
@@ -20,49 +21,6 @@ namespace {
 std::int64_t RoundUp(std::int64_t value, std::int64_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
 }
-
-// Panels of `panel` columns, k-major: a tile of rows streams through one panel
-// with unit stride. Short panels are padded with zeros.
-class CpuPackedLinear : public PackedLinear {
- public:
-  CpuPackedLinear(absl::Span<const LinearWeights> parts, int panel)
-      : PackedLinear(parts.front().weight.size(1), OutDim(parts)) {
-    const std::int64_t padded = RoundUp(out_dim(), panel);
-    panels_ = at::zeros({padded / panel, in_dim(), panel}, at::kFloat);
-    if (parts.front().bias.defined()) bias_ = at::zeros({padded}, at::kFloat);
-    float* to = panels_.data_ptr<float>();
-    std::int64_t row = 0;
-    for (const LinearWeights& part : parts) {
-      const at::Tensor weight = part.weight.to(at::kFloat).contiguous();
-      const float* from = weight.data_ptr<float>();
-      for (std::int64_t i = 0; i < weight.size(0); ++i, ++row) {
-        float* column = to + row / panel * in_dim() * panel + row % panel;
-        for (std::int64_t k = 0; k < in_dim(); ++k) {
-          column[k * panel] = *from++;
-        }
-      }
-      if (part.bias.defined()) {
-        const std::int64_t end = row;
-        bias_.narrow(0, end - weight.size(0), weight.size(0)).copy_(part.bias);
-      }
-    }
-  }
-
-  const float* panels() const { return panels_.const_data_ptr<float>(); }
-  const float* bias() const {
-    return bias_.defined() ? bias_.const_data_ptr<float>() : nullptr;
-  }
-
- private:
-  static std::int64_t OutDim(absl::Span<const LinearWeights> parts) {
-    std::int64_t sum = 0;
-    for (const LinearWeights& part : parts) sum += part.weight.size(0);
-    return sum;
-  }
-
-  at::Tensor panels_;  // [out / panel, in, panel]
-  at::Tensor bias_;    // [out, padded], or undefined
-};
 
 // Scores of the longest context so far; one per executor thread.
 float* AttentionScratch(std::int64_t count) {
@@ -78,28 +36,57 @@ CpuNormArgs CpuNorm(const NormParams& params) {
           params.bias, params.eps,  params.y};
 }
 
+// The rows of a linear in bfloat16; one buffer per executor thread.
+float* RowScratch(std::int64_t count) {
+  thread_local std::vector<float> scratch;
+  if (static_cast<std::int64_t>(scratch.size()) < count) {
+    scratch.resize(static_cast<std::size_t>(count * 2));
+  }
+  return scratch.data();
+}
+
 class CpuKernelSet : public KernelSet {
  public:
-  explicit CpuKernelSet(const CpuKernels& kernels) : kernels_(kernels) {}
+  CpuKernelSet(const CpuKernels& kernels, WeightPrecision precision)
+      : KernelSet(precision), kernels_(kernels) {}
 
   at::Device device() const override { return at::kCPU; }
   std::string description() const override {
     return absl::StrCat("native, ", kernels_.name);
   }
 
-  std::unique_ptr<PackedLinear> Pack(
-      absl::Span<const LinearWeights> parts) const override {
-    return std::make_unique<CpuPackedLinear>(parts, kernels_.panel);
+  std::unique_ptr<PackedLinear> PackAs(
+      absl::Span<const LinearWeights> parts,
+      WeightPrecision precision) const override {
+    return std::make_unique<CpuPackedLinear>(parts, precision, kernels_,
+                                             &arena_);
   }
 
   void Linear(const LinearParams& params) const override {
     const auto& packed = static_cast<const CpuPackedLinear&>(*params.weights);
-    kernels_.linear({packed.panels(), packed.bias(), packed.in_dim(),
-                     packed.out_dim(), params.x,
-                     params.x_stride != 0 ? params.x_stride : packed.in_dim(),
-                     params.rows, params.y,
-                     params.y_stride != 0 ? params.y_stride : packed.out_dim(),
-                     params.output == LinearOutput::kAdd});
+    CpuLinearArgs args = {};
+    args.panels = packed.panels();
+    args.bias = packed.bias();
+    args.in_words = packed.in_words();
+    args.out_dim = packed.out_dim();
+    args.x = params.x;
+    args.x_stride = params.x_stride != 0 ? params.x_stride : packed.in_dim();
+    args.rows = params.rows;
+    args.y = params.y;
+    args.y_stride = params.y_stride != 0 ? params.y_stride : packed.out_dim();
+    args.is_add = params.output == LinearOutput::kAdd;
+    if (packed.precision() == WeightPrecision::kFloat32) {
+      kernels_.linear(args);
+      return;
+    }
+    float* words = RowScratch(args.rows * args.in_words);
+    for (std::int64_t i = 0; i < args.rows; ++i) {
+      kernels_.to_bfloat16(args.x + i * args.x_stride, packed.in_dim(),
+                           words + i * args.in_words);
+    }
+    args.x = words;
+    args.x_stride = args.in_words;
+    kernels_.linear_bfloat16(args);
   }
 
   void RmsNorm(const NormParams& params) const override {
@@ -294,12 +281,14 @@ class CpuKernelSet : public KernelSet {
   }
 
   const CpuKernels& kernels_;
+  mutable WeightArena arena_;  // thread-safe
 };
 
 }  // namespace
 
-std::unique_ptr<KernelSet> CreateCpuKernelSet(const CpuKernels& kernels) {
-  return std::make_unique<CpuKernelSet>(kernels);
+std::unique_ptr<KernelSet> CreateCpuKernelSet(WeightPrecision precision,
+                                              const CpuKernels& kernels) {
+  return std::make_unique<CpuKernelSet>(kernels, precision);
 }
 
 }  // namespace stepd::kernels

@@ -18,6 +18,7 @@ namespace stepd::kernels {
 
 // `kernels` must outlive the set (the tables of cpu_kernels.h do).
 std::unique_ptr<KernelSet> CreateCpuKernelSet(
+    WeightPrecision precision = WeightPrecision::kFloat32,
     const CpuKernels& kernels = BestCpuKernels());
 
 }  // namespace stepd::kernels

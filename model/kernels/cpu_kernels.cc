@@ -10,7 +10,8 @@ const CpuKernels& BestCpuKernels() {
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
       __builtin_cpu_supports("avx512dq") &&
       __builtin_cpu_supports("avx512vl")) {
-    return Avx512CpuKernels();
+    return __builtin_cpu_supports("avx512bf16") ? Avx512Bf16CpuKernels()
+                                                : Avx512CpuKernels();
   }
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
     return Avx2CpuKernels();

@@ -21,13 +21,15 @@ namespace stepd::kernels {
 // keys are one vector.
 constexpr int kCpuTokensPerBlock = 16;
 
+// In float32 a word of x and of the panels is one element; in bfloat16 it is
+// the elements 2k (low half) and 2k + 1, the last one zero-padded.
 struct CpuLinearArgs {
-  const float* panels;  // [ceil(out / panel)][in][panel], zero-padded
+  const float* panels;  // [ceil(out / panel)][in][panel] words, zero-padded
   const float* bias;    // [ceil(out / panel) * panel], or nullptr
-  int64_t in_dim;
+  int64_t in_words;
   int64_t out_dim;
-  const float* x;    // [rows, in_dim]
-  int64_t x_stride;  // elements between rows
+  const float* x;    // [rows, in_words]
+  int64_t x_stride;  // words between rows
   int64_t rows;
   float* y;          // [rows, out_dim]
   int64_t y_stride;  // elements between rows
@@ -81,6 +83,10 @@ struct CpuKernels {
   const char* name;
   int panel;  // columns per panel of packed weights
   void (*linear)(const CpuLinearArgs& args);
+  // Products of bfloat16 numbers, added up in float32.
+  void (*linear_bfloat16)(const CpuLinearArgs& args);
+  // `count` numbers to (count + 1) / 2 words of bfloat16, to nearest even.
+  void (*to_bfloat16)(const float* x, int64_t count, float* words);
   void (*rms_norm)(const CpuNormArgs& args);
   void (*layer_norm)(const CpuNormArgs& args);
   void (*activate_gated)(Activation activation, const float* gate_up,
@@ -95,8 +101,9 @@ struct CpuKernels {
 };
 
 const CpuKernels& PortableCpuKernels();
-const CpuKernels& Avx2CpuKernels();    // REQUIRES: AVX2 and FMA
-const CpuKernels& Avx512CpuKernels();  // REQUIRES: AVX-512 F, BW, DQ, VL
+const CpuKernels& Avx2CpuKernels();        // REQUIRES: AVX2 and FMA
+const CpuKernels& Avx512CpuKernels();      // REQUIRES: AVX-512 F, BW, DQ, VL
+const CpuKernels& Avx512Bf16CpuKernels();  // REQUIRES: these and BF16
 
 // The widest set this processor runs.
 const CpuKernels& BestCpuKernels();

@@ -18,6 +18,7 @@
 #ifndef STEPD_MODEL_KERNELS_KERNEL_SET_H_
 #define STEPD_MODEL_KERNELS_KERNEL_SET_H_
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -36,6 +37,8 @@ class PackedLinear {
   PackedLinear(std::int64_t in_dim, std::int64_t out_dim)
       : in_dim_(in_dim), out_dim_(out_dim) {}
   virtual ~PackedLinear() = default;
+  PackedLinear(const PackedLinear&) = delete;
+  PackedLinear& operator=(const PackedLinear&) = delete;
 
   std::int64_t in_dim() const { return in_dim_; }
   std::int64_t out_dim() const { return out_dim_; }
@@ -167,7 +170,13 @@ struct ScatterTarget {
 
 class KernelSet {
  public:
+  explicit KernelSet(WeightPrecision precision) : precision_(precision) {}
   virtual ~KernelSet() = default;
+
+  // Of the weights that Pack() makes.
+  WeightPrecision precision() const { return precision_; }
+  // Bytes of weights that were made resident through this set so far.
+  std::int64_t resident_bytes() const { return resident_bytes_; }
 
   // Where values live.
   virtual at::Device device() const = 0;
@@ -176,10 +185,15 @@ class KernelSet {
 
   // Load time -------------------------------------------------------------
 
-  // One matrix stacked out of several: the rows of the first part come first.
+  // One matrix stacked out of several, in the set's precision: the rows of the
+  // first part come first. The set must outlive it.
   // REQUIRES: parts have one in_dim; all or none have a bias.
-  virtual std::unique_ptr<PackedLinear> Pack(
-      absl::Span<const LinearWeights> parts) const = 0;
+  std::unique_ptr<PackedLinear> Pack(
+      absl::Span<const LinearWeights> parts) const;
+  // In float32 whatever the set's precision: for what decides, such as readouts
+  // and routers.
+  std::unique_ptr<PackedLinear> PackFloat32(
+      absl::Span<const LinearWeights> parts) const;
 
   // Step time -------------------------------------------------------------
 
@@ -267,6 +281,19 @@ class KernelSet {
                           float* host) const = 0;
   virtual void CopyFromHost(const float* host, std::int64_t count,
                             float* x) const = 0;
+
+ private:
+  friend at::Tensor ToDevice(const KernelSet& kernels,
+                             const at::Tensor& tensor);
+
+  virtual std::unique_ptr<PackedLinear> PackAs(
+      absl::Span<const LinearWeights> parts,
+      WeightPrecision precision) const = 0;
+  std::unique_ptr<PackedLinear> PackCounted(
+      absl::Span<const LinearWeights> parts, WeightPrecision precision) const;
+
+  const WeightPrecision precision_;
+  mutable std::atomic<std::int64_t> resident_bytes_{0};
 };
 
 // A float32 copy on the set's device; undefined stays undefined.

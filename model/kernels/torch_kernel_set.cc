@@ -31,31 +31,39 @@ class TorchPackedLinear : public PackedLinear {
 
 class TorchKernelSet : public KernelSet {
  public:
-  explicit TorchKernelSet(at::Device device) : device_(device) {}
+  TorchKernelSet(at::Device device, WeightPrecision precision)
+      : KernelSet(precision), device_(device) {}
 
   at::Device device() const override { return device_; }
   std::string description() const override {
     return "reference, LibTorch's operators (gathers a session's blocks)";
   }
 
-  std::unique_ptr<PackedLinear> Pack(
-      absl::Span<const LinearWeights> parts) const override {
+  std::unique_ptr<PackedLinear> PackAs(
+      absl::Span<const LinearWeights> parts,
+      WeightPrecision precision) const override {
     std::vector<at::Tensor> weights;
     std::vector<at::Tensor> biases;
     for (const LinearWeights& part : parts) {
       weights.push_back(part.weight);
       if (part.bias.defined()) biases.push_back(part.bias);
     }
+    const at::ScalarType type =
+        precision == WeightPrecision::kFloat32 ? at::kFloat : at::kBFloat16;
+    at::Tensor bias;
+    if (!biases.empty()) bias = at::cat(biases).to(device_, at::kFloat);
     return std::make_unique<TorchPackedLinear>(
-        ToDevice(*this, at::cat(weights)),
-        biases.empty() ? at::Tensor() : ToDevice(*this, at::cat(biases)));
+        at::cat(weights).to(device_, type), std::move(bias));
   }
 
   void Linear(const LinearParams& params) const override {
     const auto& packed = static_cast<const TorchPackedLinear&>(*params.weights);
-    const at::Tensor product = at::linear(
-        Strided(params.x, params.rows, packed.in_dim(), params.x_stride),
-        packed.weight(), packed.bias());
+    at::Tensor product = at::linear(Strided(params.x, params.rows,
+                                            packed.in_dim(), params.x_stride)
+                                        .to(packed.weight().scalar_type()),
+                                    packed.weight())
+                             .to(at::kFloat);
+    if (packed.bias().defined()) product.add_(packed.bias());
     at::Tensor to =
         Strided(params.y, params.rows, packed.out_dim(), params.y_stride);
     if (params.output == LinearOutput::kAdd) {
@@ -344,8 +352,9 @@ class TorchKernelSet : public KernelSet {
 
 }  // namespace
 
-std::unique_ptr<KernelSet> CreateTorchKernelSet(at::Device device) {
-  return std::make_unique<TorchKernelSet>(device);
+std::unique_ptr<KernelSet> CreateTorchKernelSet(at::Device device,
+                                                WeightPrecision precision) {
+  return std::make_unique<TorchKernelSet>(device, precision);
 }
 
 }  // namespace stepd::kernels

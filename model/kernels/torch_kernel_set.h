@@ -17,7 +17,8 @@
 
 namespace stepd::kernels {
 
-std::unique_ptr<KernelSet> CreateTorchKernelSet(at::Device device);
+std::unique_ptr<KernelSet> CreateTorchKernelSet(
+    at::Device device, WeightPrecision precision = WeightPrecision::kFloat32);
 
 }  // namespace stepd::kernels
 

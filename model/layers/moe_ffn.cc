@@ -41,7 +41,7 @@ MoeFfn::MoeFfn(const MoeConfig& config, const KernelSet& kernels)
       top_k_(config.top_k),
       capacity_factor_(config.capacity_factor),
       selection_bias_(config.experts.size(), 0.0F),
-      router_(kernels.Pack({config.router})) {
+      router_(kernels.PackFloat32({config.router})) {
   if (config.selection_bias.defined()) {
     const at::Tensor bias = config.selection_bias.to(at::kFloat).contiguous();
     std::copy_n(bias.const_data_ptr<float>(), selection_bias_.size(),

@@ -22,7 +22,7 @@ RecurrentLoop::RecurrentLoop(const RecurrentLoopConfig& config,
       decay_(kernels::ToDevice(kernels, config.decay)),
       injection_(kernels::ToDevice(kernels, config.injection)),
       lora_down_(kernels.Pack({config.lora_down})),
-      halt_(kernels.Pack({config.halt})),
+      halt_(kernels.PackFloat32({config.halt})),
       halt_threshold_(config.halt_threshold) {
   const std::int64_t last = config.lora_scale.size(0) - 1;
   const at::Tensor up = config.lora_up.to(at::kFloat).transpose(0, 1);

@@ -25,6 +25,7 @@ struct PolicySource {
   std::string path;
   std::string device;
   std::string kernels;
+  std::string dtype;
 };
 
 // LoadPolicy(), which only main.cc links: server/ builds without LibTorch.

@@ -177,8 +177,12 @@ absl::Status Daemon::StartEngine(const PolicyLoader& load_policy) {
     return absl::InvalidArgumentError(
         "model.path: is empty; say --model DIR or set it in the file");
   }
-  auto policy = load_policy(
-      {config_.model.path, config_.model.device, config_.model.kernels});
+  PolicySource source;
+  source.path = config_.model.path;
+  source.device = config_.model.device;
+  source.kernels = config_.model.kernels;
+  source.dtype = config_.model.dtype;
+  auto policy = load_policy(source);
   if (!policy.ok()) return policy.status();
   policy_ = *std::move(policy);
   metrics_->SetPolicy(config_.model.name,

@@ -49,6 +49,7 @@ struct ModelConfig {
   std::int64_t version = 0;
   std::string device;
   std::string kernels;
+  std::string dtype;
 };
 
 struct BatchingConfig {

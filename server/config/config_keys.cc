@@ -112,6 +112,9 @@ std::vector<ConfigKeyEntry> ModelKeys() {
        Into(section, &M::device, ParseText)},
       {"model", "kernels", "choice", "auto", "auto, native or reference",
        Into(section, &M::kernels, OneOf({"auto", "native", "reference"}))},
+      {"model", "dtype", "choice", "float32",
+       "float32, or bfloat16 for the large matrices",
+       Into(section, &M::dtype, OneOf({"float32", "bfloat16"}))},
   };
 }
 

@@ -149,7 +149,8 @@ absl::Status Benchmark::StartDaemon(const std::string& checkpoint,
                                     Model* model) {
   std::vector<std::string> flags = {
       absl::StrCat("--executors.count=", NumExecutors()),
-      absl::StrCat("--model.kernels=", options_.kernels)};
+      absl::StrCat("--model.kernels=", options_.kernels),
+      absl::StrCat("--model.dtype=", options_.dtype)};
   flags.insert(flags.end(), options_.stepd_flags.begin(),
                options_.stepd_flags.end());
   auto daemon =
@@ -164,6 +165,7 @@ absl::Status Benchmark::StartDaemon(const std::string& checkpoint,
 absl::Status Benchmark::AddRaw(const std::string& checkpoint, Model* model) {
   LoadOptions load;
   load.kernels = options_.kernels;
+  load.dtype = options_.dtype;
   auto policy = LoadPolicy(checkpoint, load);
   if (!policy.ok()) return policy.status();
   model->policy = *std::move(policy);
@@ -374,6 +376,7 @@ Json Benchmark::OptionsJson() const {
           {"rows_per_batch", options_.rows_per_batch},
           {"executors", NumExecutors()},
           {"kernels", options_.kernels},
+          {"dtype", options_.dtype},
           {"stepd_flags", options_.stepd_flags}};
 }
 

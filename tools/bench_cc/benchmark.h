@@ -45,6 +45,7 @@ struct BenchmarkOptions {
   int rows_per_batch = 32;
   int executors = 0;  // of the server and of the raw forward; 0: one per core
   std::string kernels = "auto";    // of both
+  std::string dtype = "float32";   // of both
   std::string commit = "unknown";  // noted in the result
 };
 

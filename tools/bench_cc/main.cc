@@ -47,6 +47,7 @@ void AddServerFlags(CLI::App* app, Flags* flags) {
   app->add_option("--executors", options.executors,
                   "threads that compute, served and raw; 0: one per core");
   app->add_option("--kernels", options.kernels, "auto, native or reference");
+  app->add_option("--dtype", options.dtype, "float32 or bfloat16");
 }
 
 void AddLoadFlags(CLI::App* app, Flags* flags) {

@@ -36,8 +36,12 @@ std::vector<const CpuKernels*> KernelsOfThisMachine() {
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
     all.push_back(&Avx2CpuKernels());
   }
-  if (&BestCpuKernels() == &Avx512CpuKernels()) {
+  if (&BestCpuKernels() == &Avx512CpuKernels() ||
+      &BestCpuKernels() == &Avx512Bf16CpuKernels()) {
     all.push_back(&Avx512CpuKernels());
+  }
+  if (&BestCpuKernels() == &Avx512Bf16CpuKernels()) {
+    all.push_back(&Avx512Bf16CpuKernels());
   }
 #endif
   return all;
@@ -128,6 +132,73 @@ TEST_P(CpuKernelsTest, ARowOfLinearHasTheSameBitsAloneAndInAnyBatch) {
                           out * sizeof(float)),
               0)
         << "row " << i;
+  }
+}
+
+// What a bfloat16 number is, said differently: 8 bits of precision.
+float Rounded(float x) {
+  int exponent = 0;
+  const float mantissa = std::frexp(x, &exponent);
+  return std::ldexp(std::nearbyint(mantissa * 256.0F), exponent - 8);
+}
+
+Floats ToWords(const CpuKernels& kernels, const Floats& x, std::int64_t rows) {
+  const auto in = static_cast<std::int64_t>(x.size()) / rows;
+  const std::int64_t words = (in + 1) / 2;
+  Floats converted(static_cast<std::size_t>(rows * words));
+  for (std::int64_t i = 0; i < rows; ++i) {
+    kernels.to_bfloat16(x.data() + i * in, in, converted.data() + i * words);
+  }
+  return converted;
+}
+
+TEST_P(CpuKernelsTest, BFloat16IsTheNearestOneAndKeepsNaN) {
+  const Floats x = {1.0F, 1.00390625F, 1.01171875F, -3.14159F,
+                    0.0F, 1e-30F,      3.0e38F,     std::nanf("")};
+  const Floats words = ToWords(kernels(), x, 1);
+  for (std::size_t k = 0; k < x.size(); ++k) {
+    std::uint32_t bits = 0;
+    std::memcpy(&bits, &words[k / 2], sizeof(bits));
+    bits = k % 2 == 0 ? bits << 16 : bits & 0xffff0000U;
+    float got = 0.0F;
+    std::memcpy(&got, &bits, sizeof(got));
+    if (std::isnan(x[k])) {
+      EXPECT_TRUE(std::isnan(got));
+    } else {
+      EXPECT_EQ(got, Rounded(x[k])) << x[k];
+    }
+  }
+}
+
+TEST_P(CpuKernelsTest, LinearInBFloat16AddsExactProductsOfRoundedNumbers) {
+  const std::int64_t out = 33;
+  for (std::int64_t in : {1, 7, 64, 129}) {
+    const Floats weight = Random(in * out, 1);
+    const Floats bias = Random(out, 2);
+    const std::int64_t words = (in + 1) / 2;
+    const PackedMatrix packed = Pack(ToWords(kernels(), weight, out), bias,
+                                     words, out, kernels().panel);
+    for (std::int64_t rows : {1, 3, 13}) {
+      const Floats x = Random(rows * in, 3);
+      const Floats x_words = ToWords(kernels(), x, rows);
+      Floats y(static_cast<std::size_t>(rows * out));
+
+      kernels().linear_bfloat16({packed.panels.data(), packed.bias.data(),
+                                 words, out, x_words.data(), words, rows,
+                                 y.data(), out, /*is_add=*/false});
+
+      for (std::int64_t i = 0; i < rows; ++i) {
+        for (std::int64_t n = 0; n < out; ++n) {
+          double want = bias[n];
+          for (std::int64_t k = 0; k < in; ++k) {
+            want +=
+                double{Rounded(x[i * in + k])} * Rounded(weight[n * in + k]);
+          }
+          ASSERT_NEAR(y[i * out + n], want, 2e-5 * std::sqrt(in) + 1e-6)
+              << "in " << in << " rows " << rows;
+        }
+      }
+    }
   }
 }
 

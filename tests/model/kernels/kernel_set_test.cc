@@ -163,5 +163,37 @@ TEST(KernelSet, HalfPrecisionWeightsArePackedAsTheirFloat32Values) {
   EXPECT_LT((y - want).abs().max().item<float>(), 1e-5F);
 }
 
+TEST(KernelSet, BFloat16RoundsWhatPackMakesAndNothingElse) {
+  at::manual_seed(6);
+  const LinearWeights linear = {at::randn({24, 33}), at::randn({24})};
+  const at::Tensor x = at::randn({5, 33});
+  const auto round = [](const at::Tensor& t) {
+    return t.to(at::kBFloat16).to(at::kFloat);
+  };
+  const at::Tensor exact = at::linear(x, linear.weight, linear.bias);
+  const at::Tensor rounded =
+      at::linear(round(x), round(linear.weight), linear.bias);
+  std::vector<std::unique_ptr<KernelSet>> sets;
+  sets.push_back(CreateCpuKernelSet(WeightPrecision::kBFloat16));
+  sets.push_back(CreateTorchKernelSet(at::kCPU, WeightPrecision::kBFloat16));
+  for (const auto& kernels : sets) {
+    const auto packed = kernels->Pack({linear});
+    EXPECT_EQ(kernels->resident_bytes(), 24 * 33 * 2 + 24 * 4);
+    const auto decisive = kernels->PackFloat32({linear});
+    at::Tensor y = at::zeros({5, 24});
+    at::Tensor y_decisive = at::zeros({5, 24});
+
+    kernels->Linear(
+        {packed.get(), x.const_data_ptr<float>(), 5, y.data_ptr<float>()});
+    kernels->Linear({decisive.get(), x.const_data_ptr<float>(), 5,
+                     y_decisive.data_ptr<float>()});
+
+    // LibTorch rounds the sum as well.
+    EXPECT_LT((y - rounded).abs().max().item<float>(), 0.07F);
+    EXPECT_GT((y - exact).abs().max().item<float>(), 1e-4F);
+    EXPECT_LT((y_decisive - exact).abs().max().item<float>(), 1e-5F);
+  }
+}
+
 }  // namespace
 }  // namespace stepd::kernels
