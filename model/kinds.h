@@ -12,6 +12,11 @@ enum class Activation {
   kSilu,  // x / (1 + e^-x)
   kGelu,  // exact, with erf
   kRelu,
+  kLeakyRelu,  // x > 0 ? x : x / 100
+  kElu,        // x > 0 ? x : e^x - 1
+  kSoftplus,   // log(1 + e^x); x above 20
+  kSigmoid,    // 1 / (1 + e^-x)
+  kTanh,
 };
 
 // Which two elements of a head of size E turn together.

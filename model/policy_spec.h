@@ -48,6 +48,12 @@ struct FieldSpec {
   std::optional<std::int64_t> max;
   // False: a step may leave the field out.
   bool required = true;
+  // kInt64 only: what the values mean, value i is value_names[i]; empty: they
+  // have no names.
+  std::vector<std::string> value_names;
+  // The ragged field, an earlier one, that has as many entries in every step;
+  // empty: the leading size is the field's own.
+  std::string same_length_as;
 
   bool is_ragged() const { return !shape.empty() && shape.front() < 0; }
   // Elements of one step; of one leading entry when ragged.
@@ -77,6 +83,8 @@ struct LayerSpec {
   int num_experts = 0;       // that a token is routed among
   int experts_per_token = 0;
   int num_shared_experts = 0;  // that see every token
+
+  int num_banks = 1;  // of weights, of which a token meets one
 
   std::int64_t num_parameters = 0;
   std::int64_t kv_bytes_per_token = 0;  // of all visits

@@ -274,6 +274,9 @@ void TransformerRunner::LayOut(const StepBatch& batch) {
     steps_.insert(steps_.end(), slice.steps.begin(), slice.steps.end());
   }
   policy_.embedder_.Plan(steps_, &plan_);
+  if (policy_.embedder_.num_banks() > 1) {
+    layout_.banks.Assign(plan_.token_banks, policy_.embedder_.num_banks());
+  }
   layout_.query_indptr.push_back(0);
   layout_.block_indptr.push_back(0);
   std::size_t step = 0;

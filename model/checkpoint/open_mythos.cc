@@ -128,10 +128,11 @@ GqaConfig ReadGqa(const Shape& s, WeightReader weights) {
   gqa.num_heads = static_cast<int>(s.num_heads);
   gqa.num_kv_heads = static_cast<int>(s.num_kv_heads);
   gqa.head_dim = static_cast<int>(s.head_dim());
-  gqa.q = weights.Linear("wq", q_dim, s.dim, Bias::kAbsent);
-  gqa.k = weights.Linear("wk", kv_dim, s.dim, Bias::kAbsent);
-  gqa.v = weights.Linear("wv", kv_dim, s.dim, Bias::kAbsent);
-  gqa.o = weights.Linear("wo", s.dim, q_dim, Bias::kAbsent);
+  GqaWeights& bank = gqa.banks.emplace_back();
+  bank.q = weights.Linear("wq", q_dim, s.dim, Bias::kAbsent);
+  bank.k = weights.Linear("wk", kv_dim, s.dim, Bias::kAbsent);
+  bank.v = weights.Linear("wv", kv_dim, s.dim, Bias::kAbsent);
+  bank.o = weights.Linear("wo", s.dim, q_dim, Bias::kAbsent);
   gqa.rope = MakeRope(s.rope_theta, s.head_dim());
   return gqa;
 }

@@ -12,13 +12,14 @@ GqaConfig ReadGqa(const GqaShape& shape, WeightReader weights) {
   gqa.num_heads = static_cast<int>(shape.num_heads);
   gqa.num_kv_heads = static_cast<int>(shape.num_kv_heads);
   gqa.head_dim = static_cast<int>(shape.head_dim);
-  gqa.q = weights.Linear("q_proj", q_dim, shape.dim, shape.qkv_bias);
-  gqa.k = weights.Linear("k_proj", kv_dim, shape.dim, shape.qkv_bias);
-  gqa.v = weights.Linear("v_proj", kv_dim, shape.dim, shape.qkv_bias);
-  gqa.o = weights.Linear("o_proj", shape.dim, q_dim, shape.o_bias);
+  GqaWeights& bank = gqa.banks.emplace_back();
+  bank.q = weights.Linear("q_proj", q_dim, shape.dim, shape.qkv_bias);
+  bank.k = weights.Linear("k_proj", kv_dim, shape.dim, shape.qkv_bias);
+  bank.v = weights.Linear("v_proj", kv_dim, shape.dim, shape.qkv_bias);
+  bank.o = weights.Linear("o_proj", shape.dim, q_dim, shape.o_bias);
   if (shape.qk_norm_eps.has_value()) {
-    gqa.q_norm = weights.Norm("q_norm", shape.head_dim, *shape.qk_norm_eps);
-    gqa.k_norm = weights.Norm("k_norm", shape.head_dim, *shape.qk_norm_eps);
+    bank.q_norm = weights.Norm("q_norm", shape.head_dim, *shape.qk_norm_eps);
+    bank.k_norm = weights.Norm("k_norm", shape.head_dim, *shape.qk_norm_eps);
   }
   return gqa;
 }

@@ -37,9 +37,10 @@ struct NormConfig {
 };
 
 // Rotary positions (arXiv:2104.09864): pair i turns by position *
-// inverse_frequencies[i]; cos and sin are multiplied by attention_factor.
+// inverse_frequencies[i]; cos and sin are multiplied by attention_factor. The
+// last element of an odd E stays as it is.
 struct RopeConfig {
-  std::vector<float> inverse_frequencies;  // [E / 2]
+  std::vector<float> inverse_frequencies;  // [E / 2]; none: no rotation
   float attention_factor = 1.0F;
   RopePairing pairing = RopePairing::kHalfSplit;
 };
@@ -54,18 +55,22 @@ struct LinearMixer {
   LinearWeights linear;  // [D, D]
 };
 
-// Grouped-query attention (arXiv:2305.13245): query head h reads KV head
-// h / (num_heads / num_kv_heads).
-struct GqaConfig {
-  int num_heads = 0;
-  int num_kv_heads = 0;              // divides num_heads
-  int head_dim = 0;                  // even
+struct GqaWeights {
   LinearWeights q;                   // [num_heads * head_dim, D]
   LinearWeights k;                   // [num_kv_heads * head_dim, D]
   LinearWeights v;                   // [num_kv_heads * head_dim, D]
   LinearWeights o;                   // [D, num_heads * head_dim]
   std::optional<NormConfig> q_norm;  // over head_dim, before rope; kRms
   std::optional<NormConfig> k_norm;
+};
+
+// Grouped-query attention (arXiv:2305.13245): query head h reads KV head
+// h / (num_heads / num_kv_heads). A token meets the weights of its bank.
+struct GqaConfig {
+  int num_heads = 0;
+  int num_kv_heads = 0;  // divides num_heads
+  int head_dim = 0;
+  std::vector<GqaWeights> banks;  // one: for all tokens
   RopeConfig rope;
   // A token sees itself and this many tokens before it; -1 = all.
   std::int64_t window_left = -1;
@@ -106,6 +111,11 @@ struct DenseFfnConfig {
   LinearWeights down;  // [D, F]
 };
 
+// A block per bank of tokens.
+struct BankedFfnConfig {
+  std::vector<DenseFfnConfig> banks;
+};
+
 enum class RouterScores {
   kSoftmax,  // over all experts
   kSigmoid,  // each expert by itself
@@ -131,7 +141,8 @@ struct MoeConfig {
 // ---- Layers and stages --------------------------------------------------
 
 using AttentionConfig = std::variant<NoOp, LinearMixer, GqaConfig, MlaConfig>;
-using FfnConfig = std::variant<NoOp, LinearMixer, DenseFfnConfig, MoeConfig>;
+using FfnConfig =
+    std::variant<NoOp, LinearMixer, DenseFfnConfig, BankedFfnConfig, MoeConfig>;
 
 // x += attention(attention_norm(x)); x += ffn(ffn_norm(x)). The norm of a NoOp
 // is not there.

@@ -79,6 +79,9 @@ struct FieldEmbedding {
   WhenAbsent when_absent = WhenAbsent::kNoTokens;
   // Scalar fields only.
   std::optional<AbsentValue> absent_value;
+  // GivenEmbedding: index of the int64 field whose entry i is the bank of
+  // token i; nullopt: bank 0.
+  std::optional<int> bank_field;
 };
 
 enum class FieldLayout {
@@ -100,6 +103,7 @@ struct EmbedderConfig {
   // At least this many content tokens, zeros if no field fills them (a sum of
   // no fields).
   int min_content_tokens = 0;
+  int num_banks = 1;  // of weights that tokens meet
   // Appended to every step; undefined: none.
   at::Tensor compute_tokens;  // [K, D]
 };

@@ -45,6 +45,7 @@ StepEmbedder::StepEmbedder(const EmbedderConfig& config,
       field_layout_(config.layout),
       presence_(config.presence),
       min_content_tokens_(config.min_content_tokens),
+      num_banks_(config.num_banks),
       compute_tokens_(kernels::ToDevice(kernels, config.compute_tokens)) {
   if (compute_tokens_.defined()) {
     num_compute_tokens_ = static_cast<int>(compute_tokens_.size(0));
@@ -156,11 +157,32 @@ absl::StatusOr<int> StepEmbedder::CountTokens(absl::string_view step) const {
           present));
     }
   }
+  if (absl::Status status = CheckBanks(values); !status.ok()) return status;
   const int tokens = StepTokens(values);
   if (tokens == 0) {
     return absl::InvalidArgumentError("the step becomes no token at all");
   }
   return tokens;
+}
+
+absl::Status StepEmbedder::CheckBanks(absl::Span<const FieldValue> step) const {
+  for (const Field& field : fields_) {
+    if (!field.config.bank_field.has_value()) continue;
+    const FieldValue& banks =
+        step[static_cast<std::size_t>(*field.config.bank_field)];
+    if (banks.count != FieldTokens(field, step)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("the step has ", FieldTokens(field, step),
+                       " tokens and the banks of ", banks.count));
+    }
+    for (std::int64_t i = 0; i < banks.count; ++i) {
+      const std::int64_t bank = LoadInt64(banks, i);
+      if (bank >= 0 && bank < num_banks_) continue;
+      return absl::InvalidArgumentError(
+          absl::StrCat("token ", i, " is of bank ", bank, " of ", num_banks_));
+    }
+  }
+  return absl::OkStatus();
 }
 
 void StepEmbedder::Plan(absl::Span<const absl::string_view> steps,
@@ -171,11 +193,13 @@ void StepEmbedder::Plan(absl::Span<const absl::string_view> steps,
   plan->first_rows.resize(steps.size());
   plan->content_rows.assign(steps.size() * fields_.size(), -1);
   plan->num_rows = 0;
+  plan->token_banks.clear();
   for (std::size_t i = 0; i < steps.size(); ++i) {
     layout_.Decode(
         steps[i],
         absl::MakeSpan(plan->values).subspan(i * num_fields, num_fields));
     PlanStep(i, plan);
+    if (num_banks_ > 1) PlanBanks(i, plan);
   }
 }
 
@@ -196,6 +220,22 @@ void StepEmbedder::PlanStep(std::size_t step, EmbedPlan* plan) const {
   }
   plan->num_tokens[step] = most + num_compute_tokens_;
   plan->num_rows += plan->num_tokens[step];
+}
+
+void StepEmbedder::PlanBanks(std::size_t step, EmbedPlan* plan) const {
+  const auto num_fields = static_cast<std::size_t>(layout_.num_fields());
+  plan->token_banks.resize(static_cast<std::size_t>(plan->num_rows), 0);
+  for (std::size_t f = 0; f < fields_.size(); ++f) {
+    const std::int64_t first = plan->content_rows[step * fields_.size() + f];
+    if (!fields_[f].config.bank_field.has_value() || first < 0) continue;
+    const FieldValue& banks =
+        plan->values[step * num_fields +
+                     static_cast<std::size_t>(*fields_[f].config.bank_field)];
+    for (std::int64_t i = 0; i < banks.count; ++i) {
+      plan->token_banks[static_cast<std::size_t>(first + i)] =
+          static_cast<std::int32_t>(LoadInt64(banks, i));
+    }
+  }
 }
 
 // ---- Embedding ----------------------------------------------------------

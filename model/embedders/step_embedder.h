@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "ATen/core/Tensor.h"
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
@@ -33,6 +34,8 @@ struct EmbedPlan {
   std::vector<std::int64_t> first_rows;  // [steps] first token row of a step
   // [steps, embedded fields] first token row of a field's content; -1: none.
   std::vector<std::int64_t> content_rows;
+  // [rows] the bank of every token; empty if there is one bank.
+  std::vector<std::int32_t> token_banks;
   std::int64_t num_rows = 0;
 };
 
@@ -46,9 +49,12 @@ class StepEmbedder {
   // Bounds of CountTokens(); max is -1 when a field's entries are unbounded.
   int min_tokens_per_step() const { return min_tokens_; }
   int max_tokens_per_step() const { return max_tokens_; }
+  // Banks of weights that tokens are told apart for.
+  int num_banks() const { return num_banks_; }
 
   // Errors: kInvalidArgument  the bytes are no step of these fields, or it has
-  //                           no token, or not the fields it must have
+  //                           no token, or not the fields it must have, or not
+  //                           one bank per token
   absl::StatusOr<int> CountTokens(absl::string_view step) const;
 
   // REQUIRES: CountTokens() of every step is OK.
@@ -94,6 +100,9 @@ class StepEmbedder {
   // Tokens of `field` in a step with these values; 0: none.
   int FieldTokens(const Field& field, absl::Span<const FieldValue> step) const;
   int StepTokens(absl::Span<const FieldValue> step) const;
+  // Every token of a field with banks has one, and it exists.
+  absl::Status CheckBanks(absl::Span<const FieldValue> step) const;
+  void PlanBanks(std::size_t step, EmbedPlan* plan) const;
   void PlanStep(std::size_t step, EmbedPlan* plan) const;
   void FillColumn(const EmbedPlan& plan, std::size_t field_index,
                   Column* column) const;
@@ -119,6 +128,7 @@ class StepEmbedder {
   int num_compute_tokens_ = 0;
   int min_tokens_ = 0;
   int max_tokens_ = 0;
+  int num_banks_;
   std::vector<Field> fields_;
   at::Tensor compute_tokens_;  // [K, D], or undefined
 };

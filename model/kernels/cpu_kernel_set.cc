@@ -184,6 +184,11 @@ class CpuKernelSet : public KernelSet {
     }
   }
 
+  void AddGated(const float* x, std::int64_t rows, std::int64_t dim,
+                const float* gate, float* y) const override {
+    for (std::int64_t i = 0; i < rows * dim; ++i) y[i] += gate[i % dim] * x[i];
+  }
+
   void LoopInput(const LoopRows& loop, const float* embedding,
                  std::int64_t columns, float* c) const override {
     for (std::int64_t row = 0; row < loop.rows; ++row, c += loop.dim) {

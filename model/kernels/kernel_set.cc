@@ -3,7 +3,33 @@
 
 #include "model/kernels/kernel_set.h"
 
+#include <algorithm>
+#include <cstddef>
+#include <numeric>
+
 namespace stepd::kernels {
+
+void BankOrder::Assign(absl::Span<const std::int32_t> banks, int num_banks) {
+  indptr.assign(static_cast<std::size_t>(num_banks) + 1, 0);
+  for (std::int32_t bank : banks) ++indptr[static_cast<std::size_t>(bank) + 1];
+  std::partial_sum(indptr.begin(), indptr.end(), indptr.begin());
+  is_sorted = std::is_sorted(banks.begin(), banks.end());
+  rows.resize(banks.size());
+  places.resize(banks.size());
+  std::vector<std::int32_t> next(indptr.begin(), indptr.end() - 1);
+  for (std::size_t row = 0; row < banks.size(); ++row) {
+    const std::int32_t place = next[static_cast<std::size_t>(banks[row])]++;
+    places[row] = place;
+    rows[static_cast<std::size_t>(place)] = static_cast<std::int32_t>(row);
+  }
+}
+
+void BankOrder::Clear() {
+  indptr.clear();
+  rows.clear();
+  places.clear();
+  is_sorted = true;
+}
 
 void BatchLayout::Clear() {
   query_indptr.clear();
@@ -13,6 +39,7 @@ void BatchLayout::Clear() {
   positions.clear();
   token_blocks.clear();
   token_offsets.clear();
+  banks.Clear();
 }
 
 std::unique_ptr<PackedLinear> KernelSet::Pack(

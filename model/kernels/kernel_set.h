@@ -54,7 +54,21 @@ enum class LinearOutput {
   kAdd,    // y += W x + b (a residual stream)
 };
 
-// Which token is whose, and where its keys and values live. CSR, on the host.
+// The tokens of a batch sorted by the bank of weights they meet, those of one
+// bank in the order of the batch. Empty: all meet bank 0.
+struct BankOrder {
+  std::vector<std::int32_t> indptr;  // [banks + 1] places of each bank
+  std::vector<std::int32_t> rows;    // [N] row of the batch at each place
+  std::vector<std::int32_t> places;  // [N] place of each row of the batch
+  bool is_sorted = true;             // the batch itself is in this order
+
+  // `banks` [N]: the bank of each row, in [0, num_banks).
+  void Assign(absl::Span<const std::int32_t> banks, int num_banks);
+  void Clear();
+};
+
+// Which token is whose, which weights it meets, and where its keys and values
+// live. CSR, on the host.
 struct BatchLayout {
   std::vector<std::int32_t> query_indptr;   // [B + 1] rows of the batch
   std::vector<std::int32_t> block_indptr;   // [B + 1] into block_indices
@@ -63,6 +77,7 @@ struct BatchLayout {
   std::vector<std::int32_t> positions;      // [N]
   std::vector<std::int32_t> token_blocks;   // [N] block that receives the token
   std::vector<std::int32_t> token_offsets;  // [N] place in it
+  BankOrder banks;
 
   std::int64_t num_tokens() const {
     return static_cast<std::int64_t>(positions.size());
@@ -239,6 +254,10 @@ class KernelSet {
                              absl::Span<const std::int32_t> rows,
                              absl::Span<const float> scales,
                              float* y) const = 0;
+
+  // y += gate * x, rows of `dim`; gate [dim].
+  virtual void AddGated(const float* x, std::int64_t rows, std::int64_t dim,
+                        const float* gate, float* y) const = 0;
 
   // One loop of a recurrent stage (decoder_config.h), rows of `dim`.
   struct LoopRows {

@@ -109,8 +109,8 @@ class TorchKernelSet : public KernelSet {
   }
 
   void Rope(const HeadRows& heads, const RopeRows& rope) const override {
-    at::Tensor x = Heads(heads);
     const std::int64_t half = heads.dim / 2;
+    at::Tensor x = Heads(heads).narrow(-1, 0, 2 * half);
     const at::Tensor cos = View(rope.cos, {heads.num_tokens, 1, half});
     const at::Tensor sin = View(rope.sin, {heads.num_tokens, 1, half});
     const bool is_split = rope.pairing == RopePairing::kHalfSplit;
@@ -172,6 +172,11 @@ class TorchKernelSet : public KernelSet {
       View(y + rows[i] * dim, {dim})
           .add_(View(x + static_cast<std::int64_t>(i) * dim, {dim}), scales[i]);
     }
+  }
+
+  void AddGated(const float* x, std::int64_t rows, std::int64_t dim,
+                const float* gate, float* y) const override {
+    View(y, {rows, dim}).add_(View(gate, {dim}) * View(x, {rows, dim}));
   }
 
   void LoopInput(const LoopRows& loop, const float* embedding,
@@ -276,9 +281,19 @@ class TorchKernelSet : public KernelSet {
       case Activation::kGelu:
         return at::gelu(x);
       case Activation::kRelu:
+        return at::relu(x);
+      case Activation::kLeakyRelu:
+        return at::leaky_relu(x);
+      case Activation::kElu:
+        return at::elu(x);
+      case Activation::kSoftplus:
+        return at::softplus(x);
+      case Activation::kSigmoid:
+        return at::sigmoid(x);
+      case Activation::kTanh:
         break;
     }
-    return at::relu(x);
+    return at::tanh(x);
   }
 
   at::Tensor Indices(const std::vector<std::int32_t>& host) const {

@@ -4,9 +4,14 @@
 #include "model/layers/gqa_attention.h"
 
 #include <cmath>
+#include <cstddef>
+#include <utility>
+
+#include "model/layers/banked_rows.h"
 
 namespace stepd {
 
+using kernels::HeadRows;
 using kernels::KernelSet;
 
 GqaAttention::GqaAttention(const GqaConfig& config, const KernelSet& kernels,
@@ -15,10 +20,19 @@ GqaAttention::GqaAttention(const GqaConfig& config, const KernelSet& kernels,
              config.head_dim, tokens_per_block},
       window_left_(config.window_left),
       softmax_scale_(1.0F / std::sqrt(static_cast<float>(config.head_dim))),
-      qkv_(kernels.Pack({config.q, config.k, config.v})),
-      o_(kernels.Pack({config.o})) {
-  if (config.q_norm.has_value()) q_norm_.emplace(*config.q_norm, kernels);
-  if (config.k_norm.has_value()) k_norm_.emplace(*config.k_norm, kernels);
+      has_rope_(!config.rope.inverse_frequencies.empty()) {
+  for (const GqaWeights& weights : config.banks) {
+    Bank bank;
+    bank.qkv = kernels.Pack({weights.q, weights.k, weights.v});
+    bank.o = kernels.Pack({weights.o});
+    if (weights.q_norm.has_value()) {
+      bank.q_norm.emplace(*weights.q_norm, kernels);
+    }
+    if (weights.k_norm.has_value()) {
+      bank.k_norm.emplace(*weights.k_norm, kernels);
+    }
+    banks_.push_back(std::move(bank));
+  }
 }
 
 KvCacheSpec GqaAttention::cache_spec() const {
@@ -27,35 +41,65 @@ KvCacheSpec GqaAttention::cache_spec() const {
 }
 
 std::int64_t GqaAttention::ScratchSize(std::int64_t num_tokens) const {
-  return Scratch::Rounded(num_tokens * qkv_->out_dim()) +
-         Scratch::Rounded(num_tokens * o_->in_dim());
+  const auto sorted = [&](std::int64_t width) {
+    return BankedRows::ScratchSize(banks_.size(), num_tokens, width);
+  };
+  return Scratch::Rounded(num_tokens * qkv_dim()) +
+         Scratch::Rounded(num_tokens * mixed_dim()) + 2 * sorted(dim()) +
+         sorted(qkv_dim()) + sorted(mixed_dim());
+}
+
+HeadRows GqaAttention::QueryHeads(float* qkv, std::int64_t num_tokens) const {
+  return {qkv, num_tokens, qkv_dim(), shape_.num_heads, shape_.k_dim};
+}
+
+HeadRows GqaAttention::KeyHeads(float* qkv, std::int64_t num_tokens) const {
+  return {qkv + shape_.num_heads * shape_.k_dim, num_tokens, qkv_dim(),
+          shape_.num_kv_heads, shape_.k_dim};
 }
 
 void GqaAttention::AddTo(const KernelSet& kernels,
                          const AttentionInputs& inputs, const float* x,
                          float* residual) const {
   const std::int64_t num_tokens = inputs.layout->num_tokens();
-  const std::int64_t width = qkv_->out_dim();
+  const std::int64_t width = qkv_dim();
   const Scratch::Scope scope(inputs.scratch);
+  const BankedRows rows(kernels, *inputs.layout, banks_.size());
+  const float* sorted = rows.Sort(x, dim(), inputs.scratch);
   float* qkv = inputs.scratch->Take(num_tokens * width);
-  float* mixed = inputs.scratch->Take(num_tokens * o_->in_dim());
-  float* k = qkv + shape_.num_heads * shape_.k_dim;
-  float* v = k + shape_.num_kv_heads * shape_.k_dim;
+  rows.ForEachBank([&](std::size_t index, std::int64_t first,
+                       std::int64_t count) {
+    const Bank& bank = banks_[index];
+    float* of_bank = qkv + first * width;
+    kernels.Linear({bank.qkv.get(), sorted + first * dim(), count, of_bank});
+    if (bank.q_norm.has_value()) {
+      bank.q_norm->ApplyToHeads(kernels, QueryHeads(of_bank, count));
+    }
+    if (bank.k_norm.has_value()) {
+      bank.k_norm->ApplyToHeads(kernels, KeyHeads(of_bank, count));
+    }
+  });
+  qkv = rows.Unsort(qkv, width, inputs.scratch);
 
-  kernels.Linear({qkv_.get(), x, num_tokens, qkv});
-  const kernels::HeadRows q_heads = {qkv, num_tokens, width, shape_.num_heads,
-                                     shape_.k_dim};
-  const kernels::HeadRows k_heads = {k, num_tokens, width, shape_.num_kv_heads,
-                                     shape_.k_dim};
-  if (q_norm_.has_value()) q_norm_->ApplyToHeads(kernels, q_heads);
-  if (k_norm_.has_value()) k_norm_->ApplyToHeads(kernels, k_heads);
-  kernels.Rope(q_heads, inputs.rope);
-  kernels.Rope(k_heads, inputs.rope);
-  kernels.AppendKv({inputs.layout, shape_, k, width, v, width, inputs.slot});
+  const HeadRows keys = KeyHeads(qkv, num_tokens);
+  if (has_rope_) {
+    kernels.Rope(QueryHeads(qkv, num_tokens), inputs.rope);
+    kernels.Rope(keys, inputs.rope);
+  }
+  const float* v = keys.x + shape_.num_kv_heads * shape_.k_dim;
+  kernels.AppendKv(
+      {inputs.layout, shape_, keys.x, width, v, width, inputs.slot});
+  float* mixed = inputs.scratch->Take(num_tokens * mixed_dim());
   kernels.PagedAttention({inputs.layout, shape_, qkv, width, inputs.slot,
                           softmax_scale_, window_left_, mixed});
-  kernels.Linear(
-      {o_.get(), mixed, num_tokens, residual, kernels::LinearOutput::kAdd});
+
+  const float* read = rows.Sort(mixed, mixed_dim(), inputs.scratch);
+  rows.AddTo(
+      residual, dim(), inputs.scratch,
+      [&](std::size_t bank, std::int64_t first, std::int64_t count, float* to) {
+        kernels.Linear({banks_[bank].o.get(), read + first * mixed_dim(), count,
+                        to, kernels::LinearOutput::kAdd});
+      });
 }
 
 }  // namespace stepd

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "model/decoder/decoder_config.h"
 #include "model/kernels/kernel_set.h"
@@ -35,13 +36,26 @@ class GqaAttention {
              const float* x, float* residual) const;
 
  private:
+  // The weights that the tokens of one bank meet.
+  struct Bank {
+    std::unique_ptr<kernels::PackedLinear> qkv;  // [H + 2G heads, D]
+    std::unique_ptr<kernels::PackedLinear> o;    // [D, H heads]
+    std::optional<Norm> q_norm;
+    std::optional<Norm> k_norm;
+  };
+
+  std::int64_t dim() const { return banks_.front().qkv->in_dim(); }
+  std::int64_t qkv_dim() const { return banks_.front().qkv->out_dim(); }
+  std::int64_t mixed_dim() const { return banks_.front().o->in_dim(); }
+  // The query or key heads of `num_tokens` rows of qkv_dim() from `qkv` on.
+  kernels::HeadRows QueryHeads(float* qkv, std::int64_t num_tokens) const;
+  kernels::HeadRows KeyHeads(float* qkv, std::int64_t num_tokens) const;
+
   kernels::AttentionShape shape_;
   std::int64_t window_left_;
   float softmax_scale_;
-  std::unique_ptr<kernels::PackedLinear> qkv_;  // [H + 2G heads, D]
-  std::unique_ptr<kernels::PackedLinear> o_;    // [D, H heads]
-  std::optional<Norm> q_norm_;
-  std::optional<Norm> k_norm_;
+  bool has_rope_;
+  std::vector<Bank> banks_;
 };
 
 }  // namespace stepd

@@ -25,7 +25,9 @@ Overloaded(Fs...) -> Overloaded<Fs...>;
 const RopeConfig* FindRope(const AttentionConfig& config) {
   return std::visit(
       Overloaded{
-          [](const GqaConfig& gqa) -> const RopeConfig* { return &gqa.rope; },
+          [](const GqaConfig& gqa) -> const RopeConfig* {
+            return gqa.rope.inverse_frequencies.empty() ? nullptr : &gqa.rope;
+          },
           [](const MlaConfig& mla) -> const RopeConfig* { return &mla.rope; },
           [](const auto&) -> const RopeConfig* { return nullptr; }},
       config);
@@ -55,6 +57,9 @@ Layer::Ffn Layer::MakeFfn(const FfnConfig& config, const KernelSet& kernels) {
                                },
                                [&](const DenseFfnConfig& dense) -> Ffn {
                                  return DenseFfn(dense, kernels);
+                               },
+                               [&](const BankedFfnConfig& banked) -> Ffn {
+                                 return BankedFfn(banked, kernels);
                                },
                                [&](const MoeConfig& moe) -> Ffn {
                                  return MoeFfn(moe, kernels);
@@ -114,16 +119,19 @@ void Layer::Forward(const KernelSet& kernels, const AttentionInputs& inputs,
   if (ffn_norm_.has_value()) {
     ffn_norm_->Apply(kernels, x, num_tokens, normed);
   }
-  std::visit(Overloaded{[](const NoOp&) {},
-                        [&](const MoeFfn& moe) {
-                          moe.AddTo(kernels, *inputs.layout, normed,
-                                    inputs.scratch, x);
-                        },
-                        [&](const auto& ffn) {
-                          ffn.AddTo(kernels, normed, num_tokens, inputs.scratch,
-                                    x);
-                        }},
-             ffn_);
+  std::visit(
+      Overloaded{
+          [](const NoOp&) {},
+          [&](const BankedFfn& banked) {
+            banked.AddTo(kernels, *inputs.layout, normed, inputs.scratch, x);
+          },
+          [&](const MoeFfn& moe) {
+            moe.AddTo(kernels, *inputs.layout, normed, inputs.scratch, x);
+          },
+          [&](const auto& ffn) {
+            ffn.AddTo(kernels, normed, num_tokens, inputs.scratch, x);
+          }},
+      ffn_);
 }
 
 }  // namespace stepd

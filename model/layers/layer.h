@@ -17,6 +17,7 @@
 #include "model/kernels/kernel_set.h"
 #include "model/kv_cache/kv_cache.h"
 #include "model/layers/attention_inputs.h"
+#include "model/layers/banked_ffn.h"
 #include "model/layers/dense_ffn.h"
 #include "model/layers/gqa_attention.h"
 #include "model/layers/linear_mixer.h"
@@ -47,7 +48,7 @@ class Layer {
  private:
   using Attention =
       std::variant<NoOp, LinearMixerLayer, GqaAttention, MlaAttention>;
-  using Ffn = std::variant<NoOp, LinearMixerLayer, DenseFfn, MoeFfn>;
+  using Ffn = std::variant<NoOp, LinearMixerLayer, DenseFfn, BankedFfn, MoeFfn>;
 
   static Attention MakeAttention(const AttentionConfig& config,
                                  const kernels::KernelSet& kernels,

@@ -31,6 +31,11 @@ std::int64_t Count(const std::optional<NormConfig>& norm) {
   return norm.has_value() ? Count(*norm) : 0;
 }
 
+std::int64_t Count(const GqaWeights& gqa) {
+  return Count(gqa.q) + Count(gqa.k) + Count(gqa.v) + Count(gqa.o) +
+         Count(gqa.q_norm) + Count(gqa.k_norm);
+}
+
 std::int64_t Count(const DenseFfnConfig& ffn) {
   return Count(ffn.gate) + Count(ffn.up) + Count(ffn.down);
 }
@@ -52,9 +57,10 @@ struct AttentionDescriber {
     spec->num_heads = config.num_heads;
     spec->num_kv_heads = config.num_kv_heads;
     spec->head_dim = config.head_dim;
-    spec->num_parameters += Count(config.q) + Count(config.k) +
-                            Count(config.v) + Count(config.o) +
-                            Count(config.q_norm) + Count(config.k_norm);
+    spec->num_banks = static_cast<int>(config.banks.size());
+    for (const GqaWeights& bank : config.banks) {
+      spec->num_parameters += Count(bank);
+    }
   }
 
   void operator()(const MlaConfig& config) const {
@@ -83,6 +89,15 @@ struct FfnDescriber {
     spec->ffn = "dense";
     spec->ffn_dim = config.down.in_dim();
     spec->num_parameters += Count(config);
+  }
+
+  void operator()(const BankedFfnConfig& config) const {
+    spec->ffn = "dense";
+    spec->ffn_dim = config.banks.front().down.in_dim();
+    spec->num_banks = static_cast<int>(config.banks.size());
+    for (const DenseFfnConfig& bank : config.banks) {
+      spec->num_parameters += Count(bank);
+    }
   }
 
   void operator()(const MoeConfig& config) const {

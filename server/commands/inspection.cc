@@ -47,8 +47,13 @@ std::string NumberText(std::int64_t number) {
   return number == 0 ? "" : absl::StrCat(number);
 }
 
+std::string BanksText(const LayerSpec& layer) {
+  if (layer.num_banks == 1) return "";
+  return absl::StrCat(" x ", layer.num_banks, " banks");
+}
+
 std::string FfnText(const LayerSpec& layer) {
-  if (layer.num_experts == 0) return layer.ffn;
+  if (layer.num_experts == 0) return absl::StrCat(layer.ffn, BanksText(layer));
   std::string text = absl::StrCat(layer.ffn, " ", layer.experts_per_token,
                                   " of ", layer.num_experts);
   if (layer.num_shared_experts > 0) {
@@ -61,7 +66,7 @@ Row LayerRow(std::size_t number, const LayerSpec& layer) {
   return {absl::StrCat(number),
           absl::StrCat(layer.stage),
           absl::StrCat(layer.num_visits),
-          layer.attention,
+          absl::StrCat(layer.attention, BanksText(layer)),
           NumberText(layer.num_heads),
           NumberText(layer.num_kv_heads),
           NumberText(layer.head_dim),
@@ -124,6 +129,7 @@ json LayerJson(const LayerSpec& layer) {
           {"experts", layer.num_experts},
           {"experts_per_token", layer.experts_per_token},
           {"shared_experts", layer.num_shared_experts},
+          {"banks", layer.num_banks},
           {"parameters", layer.num_parameters},
           {"kv_bytes_per_token", layer.kv_bytes_per_token}};
 }

@@ -183,8 +183,8 @@ TEST(MouseV03, ReadsLlamaLayers) {
   EXPECT_EQ(attention.num_heads, 3);
   EXPECT_EQ(attention.num_kv_heads, 1);
   EXPECT_EQ(attention.head_dim, 16);
-  EXPECT_TRUE(attention.q.bias.defined());
-  EXPECT_FALSE(attention.q_norm.has_value());
+  EXPECT_TRUE(attention.banks[0].q.bias.defined());
+  EXPECT_FALSE(attention.banks[0].q_norm.has_value());
   EXPECT_EQ(attention.window_left, -1);
   EXPECT_THAT(attention.rope.inverse_frequencies, SizeIs(8));
   EXPECT_EQ(policy->decoder.stages[0].layers[1].ffn_norm.eps, 1e-5F);
@@ -196,10 +196,10 @@ TEST(MouseV03, ReadsQwen3Layers) {
   ASSERT_TRUE(policy.ok()) << policy.status();
   const GqaConfig& attention = AttentionOf(*policy, 0);
   EXPECT_EQ(attention.head_dim, 16);
-  EXPECT_FALSE(attention.q.bias.defined());
-  ASSERT_TRUE(attention.q_norm.has_value());
-  ASSERT_TRUE(attention.k_norm.has_value());
-  EXPECT_EQ(attention.q_norm->eps, 1e-6F);
+  EXPECT_FALSE(attention.banks[0].q.bias.defined());
+  ASSERT_TRUE(attention.banks[0].q_norm.has_value());
+  ASSERT_TRUE(attention.banks[0].k_norm.has_value());
+  EXPECT_EQ(attention.banks[0].q_norm->eps, 1e-6F);
   EXPECT_EQ(policy->decoder.stages[0].layers[0].attention_norm.eps, 1e-6F);
 }
 
@@ -216,7 +216,8 @@ TEST(MouseV03, KeepsTheDtypeOfTheWeights) {
   const auto policy = Read(LoadCase("llama_bf16_weights"));
 
   ASSERT_TRUE(policy.ok()) << policy.status();
-  EXPECT_EQ(AttentionOf(*policy, 0).q.weight.scalar_type(), at::kBFloat16);
+  EXPECT_EQ(AttentionOf(*policy, 0).banks[0].q.weight.scalar_type(),
+            at::kBFloat16);
 }
 
 TEST(MouseV03, ReadsAllHeadsAndActsByTheFirstInItsOrder) {

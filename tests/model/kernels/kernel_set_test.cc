@@ -148,6 +148,91 @@ TEST(KernelSet, StackedLinearsEqualLibTorch) {
   }
 }
 
+TEST(KernelSet, ActivationsEqualLibTorch) {
+  at::manual_seed(11);
+  const auto cpu = CreateCpuKernelSet();
+  const auto torch = CreateTorchKernelSet(at::kCPU);
+  const at::Tensor x = at::randn({3, 2 * 37}) * 12.0;
+  for (const Activation activation :
+       {Activation::kSilu, Activation::kGelu, Activation::kRelu,
+        Activation::kLeakyRelu, Activation::kElu, Activation::kSoftplus,
+        Activation::kSigmoid, Activation::kTanh}) {
+    at::Tensor got = x.clone();
+    at::Tensor want = x.clone();
+    at::Tensor got_gated = at::zeros({3, 37});
+    at::Tensor want_gated = at::zeros({3, 37});
+
+    cpu->Activate(activation, got.data_ptr<float>(), got.numel());
+    torch->Activate(activation, want.data_ptr<float>(), want.numel());
+    cpu->ActivateGated(activation, x.const_data_ptr<float>(), 3, 37,
+                       got_gated.data_ptr<float>());
+    torch->ActivateGated(activation, x.const_data_ptr<float>(), 3, 37,
+                         want_gated.data_ptr<float>());
+
+    EXPECT_TRUE(at::allclose(got, want, 1e-5, 1e-6))
+        << static_cast<int>(activation);
+    EXPECT_TRUE(at::allclose(got_gated, want_gated, 1e-5, 1e-5))
+        << static_cast<int>(activation);
+  }
+}
+
+TEST(KernelSet, TheLastElementOfAnOddHeadIsNotTurned) {
+  at::manual_seed(13);
+  const at::Tensor x = at::randn({4, 3, 7});
+  const at::Tensor angle = at::rand({4, 3});
+  const at::Tensor cos = angle.cos();
+  const at::Tensor sin = angle.sin();
+  for (const RopePairing pairing :
+       {RopePairing::kHalfSplit, RopePairing::kInterleaved}) {
+    at::Tensor got = x.clone();
+    at::Tensor want = x.clone();
+    const RopeRows rope = {cos.const_data_ptr<float>(),
+                           sin.const_data_ptr<float>(), pairing};
+
+    CreateCpuKernelSet()->Rope({got.data_ptr<float>(), 4, 21, 3, 7}, rope);
+    CreateTorchKernelSet(at::kCPU)->Rope({want.data_ptr<float>(), 4, 21, 3, 7},
+                                         rope);
+
+    EXPECT_TRUE(at::allclose(got, want, 1e-5, 1e-6));
+    EXPECT_TRUE(at::equal(got.select(-1, 6), x.select(-1, 6)));
+    EXPECT_FALSE(at::allclose(got, x, 1e-2, 1e-2));
+  }
+}
+
+TEST(KernelSet, AddsGatedRows) {
+  at::manual_seed(17);
+  const at::Tensor x = at::randn({5, 9});
+  const at::Tensor gate = at::randn({9});
+  const at::Tensor y = at::randn({5, 9});
+  std::vector<std::unique_ptr<KernelSet>> sets;
+  sets.push_back(CreateCpuKernelSet());
+  sets.push_back(CreateTorchKernelSet(at::kCPU));
+  for (const auto& kernels : sets) {
+    at::Tensor sum = y.clone();
+
+    kernels->AddGated(x.const_data_ptr<float>(), 5, 9,
+                      gate.const_data_ptr<float>(), sum.data_ptr<float>());
+
+    EXPECT_TRUE(at::allclose(sum, y + gate * x, 1e-5, 1e-6));
+  }
+}
+
+TEST(BankOrder, SortsRowsByBankAndKeepsTheirOrder) {
+  BankOrder order;
+
+  order.Assign({2, 0, 2, 1, 0}, 4);
+
+  EXPECT_FALSE(order.is_sorted);
+  EXPECT_EQ(order.indptr, (std::vector<std::int32_t>{0, 2, 3, 5, 5}));
+  EXPECT_EQ(order.rows, (std::vector<std::int32_t>{1, 4, 3, 0, 2}));
+  EXPECT_EQ(order.places, (std::vector<std::int32_t>{3, 0, 4, 2, 1}));
+
+  order.Assign({0, 0, 2}, 3);
+
+  EXPECT_TRUE(order.is_sorted);
+  EXPECT_EQ(order.indptr, (std::vector<std::int32_t>{0, 2, 2, 3}));
+}
+
 TEST(KernelSet, HalfPrecisionWeightsArePackedAsTheirFloat32Values) {
   at::manual_seed(5);
   const at::Tensor weight = at::randn({8, 16}).to(at::kBFloat16);

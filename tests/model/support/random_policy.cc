@@ -36,29 +36,54 @@ RopeConfig MakeRope(int head_dim) {
   return rope;
 }
 
-LayerConfig RandomLayer(const RandomPolicyShape& shape) {
+GqaWeights RandomGqaWeights(const RandomPolicyShape& shape) {
   const std::int64_t d = shape.hidden_dim;
+  const std::int64_t q = std::int64_t{shape.num_heads} * shape.head_dim;
+  const std::int64_t kv = std::int64_t{shape.num_kv_heads} * shape.head_dim;
+  GqaWeights weights;
+  weights.q = RandomLinear(q, d, shape.has_bias);
+  weights.k = RandomLinear(kv, d, shape.has_bias);
+  weights.v = RandomLinear(kv, d, shape.has_bias);
+  weights.o = RandomLinear(d, q, shape.has_bias);
+  if (shape.has_qk_norm) {
+    weights.q_norm = RandomNorm(shape.head_dim);
+    weights.k_norm = RandomNorm(shape.head_dim);
+  }
+  return weights;
+}
+
+DenseFfnConfig RandomFfn(const RandomPolicyShape& shape) {
+  DenseFfnConfig ffn;
+  ffn.gate = RandomLinear(shape.ffn_dim, shape.hidden_dim, false);
+  ffn.up = RandomLinear(shape.ffn_dim, shape.hidden_dim, false);
+  ffn.down = RandomLinear(shape.hidden_dim, shape.ffn_dim, false);
+  return ffn;
+}
+
+LayerConfig RandomLayer(const RandomPolicyShape& shape) {
   GqaConfig attention;
   attention.num_heads = shape.num_heads;
   attention.num_kv_heads = shape.num_kv_heads;
   attention.head_dim = shape.head_dim;
-  const std::int64_t q = std::int64_t{shape.num_heads} * shape.head_dim;
-  const std::int64_t kv = std::int64_t{shape.num_kv_heads} * shape.head_dim;
-  attention.q = RandomLinear(q, d, shape.has_bias);
-  attention.k = RandomLinear(kv, d, shape.has_bias);
-  attention.v = RandomLinear(kv, d, shape.has_bias);
-  attention.o = RandomLinear(d, q, shape.has_bias);
-  if (shape.has_qk_norm) {
-    attention.q_norm = RandomNorm(shape.head_dim);
-    attention.k_norm = RandomNorm(shape.head_dim);
+  for (int i = 0; i < shape.num_banks; ++i) {
+    attention.banks.push_back(RandomGqaWeights(shape));
   }
-  attention.rope = MakeRope(shape.head_dim);
+  if (shape.has_rope) attention.rope = MakeRope(shape.head_dim);
   attention.window_left = shape.window_left;
-  DenseFfnConfig ffn;
-  ffn.gate = RandomLinear(shape.ffn_dim, d, false);
-  ffn.up = RandomLinear(shape.ffn_dim, d, false);
-  ffn.down = RandomLinear(d, shape.ffn_dim, false);
-  return {RandomNorm(d), std::move(attention), RandomNorm(d), std::move(ffn)};
+  LayerConfig layer;
+  layer.attention_norm = RandomNorm(shape.hidden_dim);
+  layer.attention = std::move(attention);
+  layer.ffn_norm = RandomNorm(shape.hidden_dim);
+  if (shape.num_banks == 1) {
+    layer.ffn = RandomFfn(shape);
+    return layer;
+  }
+  BankedFfnConfig ffn;
+  for (int i = 0; i < shape.num_banks; ++i) {
+    ffn.banks.push_back(RandomFfn(shape));
+  }
+  layer.ffn = std::move(ffn);
+  return layer;
 }
 
 EmbedderConfig RandomEmbedder(const RandomPolicyShape& shape) {
@@ -84,6 +109,30 @@ EmbedderConfig RandomEmbedder(const RandomPolicyShape& shape) {
         at::randn({shape.num_compute_tokens, shape.hidden_dim});
   }
   return embedder;
+}
+
+EmbedderConfig TypedTokensEmbedder(const RandomPolicyShape& shape) {
+  EmbedderConfig embedder;
+  embedder.hidden_dim = shape.hidden_dim;
+  embedder.num_banks = shape.num_banks;
+  FieldEmbedding tokens;
+  tokens.content = GivenEmbedding();
+  tokens.bank_field = 1;
+  embedder.fields.push_back(std::move(tokens));
+  return embedder;
+}
+
+std::vector<FieldSpec> TypedTokensFields(const RandomPolicyShape& shape) {
+  std::vector<FieldSpec> fields(2);
+  fields[0].name = "tokens";
+  fields[0].shape = {-1, shape.hidden_dim};
+  fields[1].name = "token_types";
+  fields[1].dtype = DType::kInt64;
+  fields[1].shape = {-1};
+  fields[1].min = 0;
+  fields[1].max = shape.num_banks - 1;
+  fields[1].same_length_as = "tokens";
+  return fields;
 }
 
 std::vector<FieldSpec> MakeFields() {
@@ -116,8 +165,10 @@ PolicyDescription MakeRandomPolicy(const RandomPolicyShape& shape, int seed) {
   at::manual_seed(static_cast<std::uint64_t>(seed));
   PolicyDescription policy;
   policy.summary = "random";
-  policy.fields = MakeFields();
-  policy.embedder = RandomEmbedder(shape);
+  const bool is_typed = shape.num_banks > 1;
+  policy.fields = is_typed ? TypedTokensFields(shape) : MakeFields();
+  policy.embedder =
+      is_typed ? TypedTokensEmbedder(shape) : RandomEmbedder(shape);
   policy.decoder.hidden_dim = shape.hidden_dim;
   StageConfig stage;
   for (int i = 0; i < shape.num_layers; ++i) {
@@ -139,9 +190,13 @@ std::vector<std::string> MakeRandomSteps(const std::vector<FieldSpec>& fields,
   for (std::string& step : steps) {
     std::vector<std::string> storage(fields.size());
     std::vector<FieldValue> values;
+    const std::int64_t entries =
+        std::uniform_int_distribution<std::int64_t>(1, 5)(generator);
     for (std::size_t f = 0; f < fields.size(); ++f) {
       const FieldSpec& field = fields[f];
-      for (std::int64_t i = 0; i < field.num_elements(); ++i) {
+      const std::int64_t count =
+          field.num_elements() * (field.is_ragged() ? entries : 1);
+      for (std::int64_t i = 0; i < count; ++i) {
         if (field.dtype == DType::kInt64) {
           const std::int64_t value =
               std::uniform_int_distribution<std::int64_t>(
@@ -154,7 +209,7 @@ std::vector<std::string> MakeRandomSteps(const std::vector<FieldSpec>& fields,
                             sizeof(value));
         }
       }
-      values.push_back({storage[f].data(), field.num_elements()});
+      values.push_back({storage[f].data(), count});
     }
     layout.Encode(values, &step);
   }

@@ -30,13 +30,19 @@ struct RandomPolicyShape {
   FieldLayout layout = FieldLayout::kSum;
   int tokens_per_field = 1;
   int num_compute_tokens = 0;
+  // More than 1: the fields are "tokens" and "token_types", and every linear of
+  // a layer exists once per type.
+  int num_banks = 1;
+  bool has_rope = true;
 };
 
 // Fields "action" (int64, 5 values), "obs" (float32 [3]) and "image" (float32
-// [4]); heads "q" [5] (the action head) and "value" [1].
+// [4]); or "tokens" (float32 [-1, D]) and "token_types" (int64 [-1]). Heads "q"
+// [5] (the action head) and "value" [1].
 PolicyDescription MakeRandomPolicy(const RandomPolicyShape& shape, int seed);
 
-// Encoded steps for `fields`, all values in range.
+// Encoded steps for `fields`, all values in range; ragged fields have 1 to 5
+// entries.
 std::vector<std::string> MakeRandomSteps(const std::vector<FieldSpec>& fields,
                                          int count, int seed);
 
