@@ -22,6 +22,7 @@
 #include "server/commands/config_flags.h"
 #include "server/commands/start_report.h"
 #include "server/config/config.h"
+#include "server/engine/context.h"
 #include "server/engine/engine.h"
 #include "server/observe/http.h"
 #include "server/observe/log.h"
@@ -51,6 +52,17 @@ int NumExecutors(const ExecutorsConfig& config, const PolicySpec& spec) {
   return static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
 }
 
+ContextLimits ContextLimitsOf(const SessionsConfig& sessions) {
+  ContextLimits context;
+  context.max_steps = sessions.max_steps;
+  if (sessions.context_policy == "rebuild") {
+    context.keep_steps = sessions.keep_steps > 0
+                             ? sessions.keep_steps
+                             : std::max<std::int64_t>(1, context.max_steps / 2);
+  }
+  return context;
+}
+
 EngineOptions EngineOptionsOf(const Config& config, const PolicySpec& spec) {
   EngineOptions options;
   options.num_executors = NumExecutors(config.executors, spec);
@@ -61,7 +73,7 @@ EngineOptions EngineOptionsOf(const Config& config, const PolicySpec& spec) {
   options.max_queued_tasks = static_cast<int>(config.batching.max_queued);
   options.cache_bytes = config.sessions.cache_bytes;
   options.max_sessions = config.sessions.max_sessions;
-  options.max_steps = config.sessions.max_steps;
+  options.context = ContextLimitsOf(config.sessions);
   options.idle_timeout = config.sessions.idle_timeout;
   return options;
 }
@@ -77,7 +89,8 @@ PolicyServiceOptions ServiceOptionsOf(const Config& config) {
   options.model_version = static_cast<std::uint64_t>(config.model.version);
   options.max_message_bytes = config.server.max_message_bytes;
   options.max_sessions = config.sessions.max_sessions;
-  options.max_steps_per_session = config.sessions.max_steps;
+  const ContextLimits context = ContextLimitsOf(config.sessions);
+  options.max_steps_per_session = context.rebuilds() ? 0 : context.max_steps;
   options.server_version = kVersion;
   return options;
 }

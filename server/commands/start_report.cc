@@ -26,7 +26,15 @@ std::string CacheText(const PolicySpec& spec, const EngineOptions& engine) {
   const std::int64_t full = NumFullSessions(spec, engine);
   if (full < 0) return "none: the policy keeps no keys and values";
   return absl::StrCat(FormatSize(engine.cache_bytes), " = ", full,
-                      " full sessions of ", engine.max_steps, " steps");
+                      " full sessions of ", engine.context.max_steps, " steps");
+}
+
+std::string ContextText(const ContextLimits& context) {
+  return context.rebuilds()
+             ? absl::StrCat(context.max_steps,
+                            " steps, then rebuilt from the last ",
+                            context.keep_steps)
+             : absl::StrCat(context.max_steps, " steps, then CONTEXT_FULL");
 }
 
 }  // namespace
@@ -36,7 +44,7 @@ std::int64_t NumFullSessions(const PolicySpec& spec,
   const std::int64_t block_bytes = spec.kv_bytes_per_block();
   if (block_bytes == 0) return -1;
   std::int64_t tokens = 0;
-  if (__builtin_mul_overflow(engine.max_steps,
+  if (__builtin_mul_overflow(engine.context.max_steps,
                              std::int64_t{spec.max_tokens_per_step}, &tokens)) {
     return 0;
   }
@@ -64,6 +72,7 @@ std::vector<LogField> StartReportFields(const StartReport& report) {
        absl::StrCat(FormatSize(spec.kv_bytes_per_token), " per token, ",
                     TokensText(spec), " token(s) per step")},
       {"budget", CacheText(spec, report.engine)},
+      {"context", ContextText(report.engine.context)},
       {"grpc", absl::StrCat(WithPort(report.grpc_address, report.grpc_port),
                             report.has_tls ? " (TLS)" : " (no TLS)")},
   };

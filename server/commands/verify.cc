@@ -85,9 +85,13 @@ int RunVerify(const VerifyOptions& options, const PolicyLoader& load_policy) {
       ReadRecordedCase(options.case_directory, (*policy)->spec());
   if (!recorded.ok()) return Fail(recorded.status(), kExitBadInput);
 
+  EngineOptions engine_options = options.engine;
+  if (recorded->context.has_value()) {
+    engine_options.context = *recorded->context;
+  }
   NullObserver observer;
   absl::StatusOr<std::unique_ptr<Engine>> engine =
-      Engine::Create(*std::move(policy), options.engine, &observer);
+      Engine::Create(*std::move(policy), engine_options, &observer);
   if (!engine.ok()) return Fail(engine.status(), kExitBadInput);
   const absl::StatusOr<VerifyReport> report = Verify(*recorded, engine->get());
   if (!report.ok()) return Fail(report.status(), kExitFailed);

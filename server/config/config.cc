@@ -184,6 +184,10 @@ absl::Status CheckTogether(const Config& config) {
     return absl::InvalidArgumentError(
         "batching, limits: want counts below 2147483648");
   }
+  if (config.sessions.keep_steps > config.sessions.max_steps) {
+    return absl::InvalidArgumentError(
+        "sessions.keep_steps: want at most sessions.max_steps");
+  }
   constexpr std::int64_t kMaxExecutors = 1024;
   if (config.executors.count > kMaxExecutors) {
     return absl::InvalidArgumentError("executors.count: want at most 1024");

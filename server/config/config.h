@@ -62,6 +62,8 @@ struct BatchingConfig {
 struct SessionsConfig {
   std::int64_t max_sessions = 0;
   std::int64_t max_steps = 0;
+  std::string context_policy;  // error | rebuild
+  std::int64_t keep_steps = 0;
   absl::Duration idle_timeout;
   std::int64_t cache_bytes = 0;
 };

@@ -151,7 +151,11 @@ absl::Status CheckOptions(const EngineOptions& options) {
                       "max_queued_tasks must be at least 1"));
   status.Update(
       check(options.max_sessions >= 1, "max_sessions must be at least 1"));
-  status.Update(check(options.max_steps >= 1, "max_steps must be at least 1"));
+  const ContextLimits& context = options.context;
+  status.Update(check(context.max_steps >= 1, "max_steps must be at least 1"));
+  status.Update(
+      check(context.keep_steps >= 0 && context.keep_steps <= context.max_steps,
+            "keep_steps must be between 0 and max_steps"));
   status.Update(check(options.idle_timeout > absl::ZeroDuration(),
                       "idle_timeout must be positive"));
   return status;
@@ -190,7 +194,7 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(
   executor_options.batching.max_batch_tokens = options.max_batch_tokens;
   executor_options.batching.max_wait = ToMonotonic(options.max_wait);
   executor_options.num_blocks = *num_blocks;
-  executor_options.max_steps = options.max_steps;
+  executor_options.context = options.context;
   executor_options.idle_timeout =
       options.idle_timeout == absl::InfiniteDuration()
           ? MonotonicDuration::max()

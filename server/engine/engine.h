@@ -18,6 +18,7 @@
 #include "absl/time/time.h"
 #include "model/policy.h"
 #include "server/common/clock.h"
+#include "server/engine/context.h"
 #include "server/engine/observer.h"
 #include "server/engine/step_task.h"
 
@@ -35,7 +36,7 @@ struct EngineOptions {
   // Sessions (whole engine; divided among executors).
   std::int64_t cache_bytes = std::int64_t{1} << 30;  // KV blocks
   std::int64_t max_sessions = 100000;
-  std::int64_t max_steps = 4096;  // per session; beyond it: CONTEXT_FULL
+  ContextLimits context;  // of a session
   absl::Duration idle_timeout = absl::InfiniteDuration();
 };
 

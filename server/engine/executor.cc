@@ -246,7 +246,9 @@ Executor::Taken Executor::TryTake(Work* work, std::int64_t max_tokens,
   }
   // A step is never split: the first one may exceed the limit.
   const std::int64_t room = max_tokens - batch_tokens_;
-  if (!is_first && NextStepTokens(work) > room) return Taken::kNoRoom;
+  if (!is_first && TokensAt(*work, NextContext(*work).end) > room) {
+    return Taken::kNoRoom;
+  }
   if (!work->is_started && !TryStart(work, now)) return Taken::kNo;
   ready_.Remove(work);
   if (overdue_ == work) overdue_ = nullptr;
@@ -255,38 +257,43 @@ Executor::Taken Executor::TryTake(Work* work, std::int64_t max_tokens,
 }
 
 // The next steps of `work` in at most `max_tokens` tokens, but at least one
-// step: first what its session's blocks lack of the log, then what is new.
+// step: first what its context lacks in the blocks, then what is new, up to the
+// next step that rebuilds the context.
 void Executor::AddSlice(Work* work, std::int64_t max_tokens) {
   Session& session = *work->session;
   const StepTask& task = work->step();
+  const std::int64_t first_new = work->first_new_step();
+  const std::int64_t end =
+      session.num_steps() + static_cast<std::int64_t>(task.steps.size());
+  const ContextSpan context = NextContext(*work);
+  // The old context is gone, whatever becomes of the task.
+  if (context.begin != work->cached.begin) ForgetCached(&session);
+  work->cached = context;
+
   SessionSlice& slice = NextSlice();
   slice.steps.clear();
-  slice.num_cached_tokens = session.num_cached_tokens + work->num_tokens_done;
+  slice.num_cached_tokens = context.num_tokens;
   slice.blocks = session.blocks;
-
-  const auto fits = [&](std::int64_t tokens) {
-    return slice.steps.empty() || work->slice_tokens() + tokens <= max_tokens;
-  };
   work->ClearSlice();
-  std::int64_t i = session.num_cached_steps;
-  for (; i < session.num_steps(); ++i) {
-    const std::int64_t tokens = CountTokens(session.log[i]);
-    if (!fits(tokens)) break;
-    slice.steps.push_back(session.log[i]);
-    work->slice_log_tokens += tokens;
-    ++work->slice_log_steps;
+  std::int64_t i = context.end;
+  for (; i < end; ++i) {
+    if (options_.context.BeginFor(context.begin, i) != context.begin) break;
+    const std::int64_t tokens = TokensAt(*work, i);
+    if (!slice.steps.empty() && work->slice_tokens() + tokens > max_tokens) {
+      break;
+    }
+    slice.steps.push_back(StepAt(*work, i));
+    if (i < first_new) {
+      work->slice_old_tokens += tokens;
+      ++work->slice_old_steps;
+    } else {
+      work->slice_new_tokens += tokens;
+      ++work->slice_new_steps;
+    }
   }
-  std::size_t j = work->num_steps_done;
-  for (; i == session.num_steps() && j < task.steps.size(); ++j) {
-    if (!fits(task.num_tokens[j])) break;
-    slice.steps.push_back(task.steps[j]);
-    work->slice_new_tokens += task.num_tokens[j];
-    ++work->slice_new_steps;
-  }
-  const bool is_last = j == task.steps.size();
   work->slice_rows = task.answer_all_steps
                          ? static_cast<int>(work->slice_new_steps)
-                         : (is_last ? 1 : 0);
+                         : (i == end ? 1 : 0);
   slice.num_answered = work->slice_rows;
   batch_works_.push_back(work);
   batch_tokens_ += work->slice_tokens();
@@ -304,20 +311,80 @@ SessionSlice& Executor::NextSlice() {
   return batch_.slices.back();
 }
 
-// Of a step that was counted before, when its task was validated.
-std::int64_t Executor::CountTokens(absl::string_view step) const {
+absl::string_view Executor::StepAt(const Work& work, std::int64_t index) const {
+  const Session& session = *work.session;
+  if (index < session.num_steps()) return session.log[index];
+  const auto& task = std::get<StepTask>(work.task);
+  return task.steps[static_cast<std::size_t>(index - session.num_steps())];
+}
+
+// Every step was counted before, when its task was validated.
+std::int64_t Executor::TokensAt(const Work& work, std::int64_t index) const {
   if (spec_.min_tokens_per_step == spec_.max_tokens_per_step) {
     return spec_.min_tokens_per_step;
   }
-  return policy_.CountTokens(step).value();
+  return policy_.CountTokens(StepAt(work, index)).value();
 }
 
-std::int64_t Executor::NextStepTokens(Work* work) const {
-  const Session& session = *work->session;
-  if (!session.is_cached()) {
-    return CountTokens(session.log[session.num_cached_steps]);
+ContextSpan Executor::CachedBy(const Work& work) const {
+  return work.is_started ? work.cached : work.session->cached();
+}
+
+// The context of the next new step, as far as the blocks hold it.
+ContextSpan Executor::NextContext(const Work& work) const {
+  const ContextSpan cached = CachedBy(work);
+  const std::int64_t begin =
+      options_.context.BeginFor(cached.begin, work.first_new_step());
+  if (begin == cached.begin) return cached;
+  return {begin, begin, 0};
+}
+
+// Tokens that the next batches compute for `work`, up to its end or to the next
+// rebuild of its context.
+std::int64_t Executor::TokensLeft(const Work& work) const {
+  const auto& task = std::get<StepTask>(work.task);
+  const ContextSpan context = NextContext(work);
+  if (context.begin == work.session->window_start) {
+    return work.session->num_tokens + work.num_new_tokens - context.num_tokens;
   }
-  return work->step().num_tokens[work->num_steps_done];
+  const std::int64_t end = std::min(
+      context.begin + options_.context.max_steps,
+      work.session->num_steps() + static_cast<std::int64_t>(task.steps.size()));
+  std::int64_t tokens = 0;
+  for (std::int64_t i = context.end; i < end; ++i) tokens += TokensAt(work, i);
+  return tokens;
+}
+
+// Tokens of the longest context that `work` goes through.
+std::int64_t Executor::MostTokens(const Work& work) const {
+  const Session& session = *work.session;
+  const auto& task = std::get<StepTask>(work.task);
+  const auto num_steps = static_cast<std::int64_t>(task.steps.size());
+  if (!options_.context.rebuilds()) {
+    return session.num_tokens + work.num_new_tokens;
+  }
+  std::int64_t most = 0;
+  std::int64_t begin = session.window_start;
+  std::int64_t tokens = session.num_tokens;
+  for (std::int64_t i = session.num_steps();
+       i < session.num_steps() + num_steps; ++i) {
+    const std::int64_t next = options_.context.BeginFor(begin, i);
+    if (next != begin) {
+      tokens = 0;
+      for (std::int64_t j = next; j < i; ++j) tokens += TokensAt(work, j);
+      begin = next;
+    }
+    tokens += TokensAt(work, i);
+    most = std::max(most, tokens);
+  }
+  return most;
+}
+
+void Executor::MakeReady(Work* work) {
+  work->num_ready_tokens = TokensLeft(*work);
+  work->is_single = work->step().steps.size() == 1 &&
+                    NextContext(*work).end == work->first_new_step();
+  ready_.Push(work);
 }
 
 // Gives `work` all it needs to run to its end: a place among the sessions, and
@@ -333,8 +400,7 @@ bool Executor::TryStart(Work* work, MonotonicTime now) {
   // What is overdue gets the next free blocks.
   const bool may_reserve =
       overdue_ == nullptr || overdue_ == work || work->is_single;
-  if (!may_reserve ||
-      !ReserveBlocks(session, session->num_tokens + work->num_new_tokens)) {
+  if (!may_reserve || !ReserveBlocks(session, MostTokens(*work))) {
     ++work->num_batches_blocked;
     if (overdue_ == nullptr &&
         work->num_batches_blocked >= kMaxBatchesBlocked) {
@@ -343,6 +409,7 @@ bool Executor::TryStart(Work* work, MonotonicTime now) {
     return false;
   }
   work->is_started = true;
+  work->cached = session->cached();
   work->started = now;
   work->was_rebuilt = !session->is_cached();
   return true;
@@ -353,12 +420,12 @@ absl::Status Executor::CheckLimits(const Work& work) const {
   const auto& task = std::get<StepTask>(work.task);
   const std::int64_t steps =
       session.num_steps() + static_cast<std::int64_t>(task.steps.size());
-  const std::int64_t tokens = session.num_tokens + work.num_new_tokens;
-  if (steps > options_.max_steps) {
+  const std::int64_t tokens = MostTokens(work);
+  if (!options_.context.rebuilds() && steps > options_.context.max_steps) {
     return Error(
         absl::StatusCode::kFailedPrecondition, reason::kContextFull,
         absl::StrCat("the session would have ", steps, " steps; the limit is ",
-                     options_.max_steps, ": reset it"));
+                     options_.context.max_steps, ": reset it"));
   }
   if (spec_.max_tokens > 0 && tokens > spec_.max_tokens) {
     return Error(absl::StatusCode::kFailedPrecondition, reason::kContextFull,
@@ -406,8 +473,7 @@ bool Executor::ReserveBlocks(Session* session, std::int64_t num_tokens) {
 // `beneficiary` can have what it needs.
 void Executor::EvictWaiting(Work* beneficiary) {
   Session* session = beneficiary->session;
-  const std::int64_t num_tokens =
-      session->num_tokens + beneficiary->num_new_tokens;
+  const std::int64_t num_tokens = MostTokens(*beneficiary);
   for (const ReadyQueue::List* list : {&ready_.singles(), &ready_.longs()}) {
     Work* work = list->back();
     while (work != nullptr && !ReserveBlocks(session, num_tokens)) {
@@ -422,7 +488,7 @@ void Executor::EvictUnlessStarted(Work* work) {
   if (work->is_started || work->session->blocks.empty()) return;
   EvictBlocks(work->session);
   ready_.Remove(work);
-  ready_.Push(work);  // what was a single step is a rebuild now
+  MakeReady(work);  // what was a single step is a rebuild now
 }
 
 std::int64_t Executor::BlocksFor(std::int64_t num_tokens) const {
@@ -475,18 +541,22 @@ void Executor::AdvanceBatch(MonotonicTime now) {
   std::int64_t row = 0;
   for (Work* work : batch_works_) {
     Session& session = *work->session;
-    session.num_cached_steps += work->slice_log_steps;
-    session.num_cached_tokens += work->slice_log_tokens;
+    if (work->cached.begin == session.window_start) {
+      session.num_cached_steps += work->slice_old_steps;
+      session.num_cached_tokens += work->slice_old_tokens;
+    }
+    work->cached.end += work->slice_old_steps +
+                        static_cast<std::int64_t>(work->slice_new_steps);
+    work->cached.num_tokens += work->slice_tokens();
     absl::Status status = AnswerRows(work, row);
     row += work->slice_rows;
     work->num_steps_done += work->slice_new_steps;
-    work->num_tokens_done += work->slice_new_tokens;
     if (!status.ok()) {
       Fail(work, std::move(status), now);
     } else if (work->num_steps_done == work->step().steps.size()) {
       Commit(work, now);
     } else {
-      ready_.Push(work);
+      MakeReady(work);
     }
   }
 }
@@ -528,9 +598,12 @@ absl::Status Executor::AnswerRows(Work* work, std::int64_t first_row) {
 void Executor::Commit(Work* work, MonotonicTime now) {
   Session& session = *work->session;
   session.log.Append(work->step().steps);
-  session.num_tokens += work->num_new_tokens;
+  session.log.DropBefore(work->cached.begin);
+  session.window_start = work->cached.begin;
+  session.num_tokens = work->cached.num_tokens;
   session.num_cached_steps = session.num_steps();
   session.num_cached_tokens = session.num_tokens;
+  TrimBlocks(&session, BlocksFor(session.num_tokens), &pool_);
   work->reply.step_index = static_cast<std::uint64_t>(session.num_steps());
   num_completed_ += static_cast<int>(work->step().steps.size());
   Finish(work, now);
@@ -561,7 +634,7 @@ void Executor::Finish(Work* work, MonotonicTime now) {
 void Executor::ServeNext(Session* session, MonotonicTime now) {
   while (Work* work = session->first_work) {
     if (work->is_step()) {
-      ready_.Push(work);
+      MakeReady(work);
       return;
     }
     if (session->is_open) observer_->OnSessionEnd(SessionEnd::kReset);

@@ -27,6 +27,7 @@
 #include "model/policy.h"
 #include "model/step.h"
 #include "server/common/clock.h"
+#include "server/engine/context.h"
 #include "server/engine/observer.h"
 #include "server/engine/ready_queue.h"
 #include "server/engine/session.h"
@@ -61,7 +62,7 @@ struct ExecutorOptions {
   int index = 0;  // names the executor to the observer
   FireOptions batching;
   std::int32_t num_blocks = 0;
-  std::int64_t max_steps = 4096;
+  ContextLimits context;
   MonotonicDuration idle_timeout = MonotonicDuration::max();
 };
 
@@ -126,8 +127,16 @@ class Executor {
   Taken TryTake(Work* work, std::int64_t max_tokens, MonotonicTime now);
   void AddSlice(Work* work, std::int64_t max_tokens);
   SessionSlice& NextSlice();
-  std::int64_t CountTokens(absl::string_view step) const;
-  std::int64_t NextStepTokens(Work* work) const;
+
+  // What a step will compute. Step indices run through the log and on through
+  // the task.
+  absl::string_view StepAt(const Work& work, std::int64_t index) const;
+  std::int64_t TokensAt(const Work& work, std::int64_t index) const;
+  ContextSpan CachedBy(const Work& work) const;
+  ContextSpan NextContext(const Work& work) const;
+  std::int64_t TokensLeft(const Work& work) const;
+  std::int64_t MostTokens(const Work& work) const;
+  void MakeReady(Work* work);
 
   // Starting a step: what it needs before its first batch.
   bool TryStart(Work* work, MonotonicTime now);

@@ -8,10 +8,6 @@
 namespace stepd {
 
 void ReadyQueue::Push(Work* work) {
-  const Session& session = *work->session;
-  work->is_single = session.is_cached() && work->step().steps.size() == 1;
-  work->num_ready_tokens = session.num_tokens - session.num_cached_tokens +
-                           work->num_new_tokens - work->num_tokens_done;
   (work->is_single ? singles_ : longs_).PushBack(work);
   ++num_works_;
   num_tokens_ += work->num_ready_tokens;

@@ -50,7 +50,7 @@ class ReadyQueue {
   const List& singles() const { return singles_; }
   const List& longs() const { return longs_; }
 
-  // Puts a step at the end of the list it belongs to.
+  // Puts a step at the end of the list that its `is_single` says.
   void Push(Work* work);
   void Remove(Work* work);
 

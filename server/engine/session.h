@@ -18,6 +18,7 @@
 #include "absl/strings/string_view.h"
 #include "model/kv_cache/block_pool.h"
 #include "server/common/clock.h"
+#include "server/engine/context.h"
 #include "server/engine/intrusive_list.h"
 #include "server/engine/step_task.h"
 
@@ -25,26 +26,38 @@ namespace stepd {
 
 struct Work;
 
-// Encoded steps in one piece of memory, growing at the end in amortised O(1).
+// Encoded steps in one piece of memory, growing at the end and shrinking at the
+// front in amortised O(1). Steps keep their index when those before them go.
 class StepLog {
  public:
   // `fixed_bytes` as StepLayout::fixed_bytes(): steps of one size need no
   // offsets.
   explicit StepLog(std::int64_t fixed_bytes) : fixed_bytes_(fixed_bytes) {}
 
+  // Ever appended.
   std::int64_t num_steps() const { return num_steps_; }
+  std::int64_t first_step() const { return first_step_; }
   std::size_t num_bytes() const { return bytes_.size(); }
-  // REQUIRES: 0 <= i < num_steps(). Valid until the next Append().
+  // REQUIRES: first_step() <= i < num_steps(). Valid until the log changes.
   absl::string_view operator[](std::int64_t i) const;
 
   // REQUIRES: every step has `fixed_bytes` bytes unless that is -1.
   void Append(const EncodedSteps& steps);
+  // Forgets the steps before step `i` <= num_steps().
+  void DropBefore(std::int64_t i);
 
  private:
+  // Where step `i` <= num_steps() begins in `bytes_`.
+  std::size_t OffsetOf(std::int64_t i) const;
+
   std::int64_t fixed_bytes_;
+  std::int64_t first_step_ = 0;
   std::int64_t num_steps_ = 0;
   std::string bytes_;
-  std::vector<std::uint64_t> ends_;  // of each step; empty for a fixed size
+  // Ends of the steps from first_step_ on, less dropped_bytes_; empty for a
+  // fixed size.
+  std::vector<std::uint64_t> ends_;
+  std::uint64_t dropped_bytes_ = 0;
 };
 
 // Invariants: (1) the steps [window_start, num_cached_steps) of the log are in
@@ -58,6 +71,10 @@ struct Session {
 
   std::int64_t num_steps() const { return log.num_steps(); }
   bool is_cached() const { return num_cached_steps == log.num_steps(); }
+  // What the blocks hold.
+  ContextSpan cached() const {
+    return {window_start, num_cached_steps, num_cached_tokens};
+  }
 
   const std::string actor_id;
   const std::uint64_t actor_hash;  // StableHash(actor_id)
@@ -83,6 +100,9 @@ struct Session {
   ListLink<Session> idle_link;
   ListLink<Session> resident_link;
 };
+
+// The blocks' content is void; they stay the session's.
+void ForgetCached(Session* session);
 
 // Gives every block back; the next step rebuilds them.
 void DropBlocks(Session* session, BlockPool* pool);

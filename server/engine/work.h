@@ -16,6 +16,7 @@
 
 #include "absl/status/status.h"
 #include "server/common/clock.h"
+#include "server/engine/context.h"
 #include "server/engine/intrusive_list.h"
 #include "server/engine/session.h"
 #include "server/engine/step_queue.h"
@@ -41,19 +42,21 @@ struct Work {
       0;  // batches that ran without it for lack of blocks
   MonotonicTime started{};
 
-  // Computed in earlier batches: in the session's blocks, but not yet steps of
-  // the session.
+  // Computed in earlier batches, but not yet steps of the session.
   std::size_t num_steps_done = 0;
-  std::int64_t num_tokens_done = 0;
+  // Once started: what the session's blocks hold, of the log and of the task.
+  // Step indices count on from the log.
+  ContextSpan cached;
 
-  // Owned by ReadyQueue.
-  ListLink<Work> ready_link;
-  std::int64_t num_ready_tokens = 0;
-  bool is_single = false;
+  // Set before it is pushed into the ReadyQueue.
+  std::int64_t num_ready_tokens = 0;  // to compute before it is finished
+  bool is_single = false;             // one step and nothing before it
+  ListLink<Work> ready_link;          // owned by ReadyQueue
 
-  // Its slice of the current batch.
-  std::int64_t slice_log_steps = 0;  // steps rebuilt from the log
-  std::int64_t slice_log_tokens = 0;
+  // Its slice of the current batch: steps that were answered before and are
+  // only cached, then new ones.
+  std::int64_t slice_old_steps = 0;
+  std::int64_t slice_old_tokens = 0;
   std::size_t slice_new_steps = 0;
   std::int64_t slice_new_tokens = 0;
   int slice_rows = 0;  // answered ones
@@ -63,10 +66,14 @@ struct Work {
 
   StepTask& step() { return std::get<StepTask>(task); }
   std::int64_t slice_tokens() const {
-    return slice_log_tokens + slice_new_tokens;
+    return slice_old_tokens + slice_new_tokens;
+  }
+  // Index of the first step of the task that is not computed yet.
+  std::int64_t first_new_step() const {
+    return session->num_steps() + static_cast<std::int64_t>(num_steps_done);
   }
   void ClearSlice() {
-    slice_log_steps = slice_log_tokens = slice_new_tokens = 0;
+    slice_old_steps = slice_old_tokens = slice_new_tokens = 0;
     slice_new_steps = 0;
     slice_rows = 0;
   }

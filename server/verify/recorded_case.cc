@@ -247,6 +247,13 @@ absl::StatusOr<RecordedCase> ReadRecordedCase(const std::string& directory,
   if (num_actions != episode->end() && num_actions->is_number_integer()) {
     recorded.num_actions = num_actions->get<std::int64_t>();
   }
+  const auto kv_policy = episode->find("kv_policy");
+  if (kv_policy != episode->end() && kv_policy->is_object()) {
+    ContextLimits context;
+    context.max_steps = kv_policy->value("max_cache", context.max_steps);
+    context.keep_steps = kv_policy->value("start_cache", context.keep_steps);
+    recorded.context = context;
+  }
   for (const json& actor : episode->value("actors", json::array())) {
     absl::StatusOr<RecordedActor> read =
         ReadActor(actor, spec, inputs, *expected);

@@ -17,6 +17,7 @@
 
 #include "absl/status/statusor.h"
 #include "model/policy_spec.h"
+#include "server/engine/context.h"
 #include "server/engine/step_task.h"
 
 namespace stepd {
@@ -41,6 +42,8 @@ struct RecordedCase {
   std::string name;
   bool is_optional = false;
   std::optional<std::int64_t> num_actions;  // what the original trimmed to
+  // Grow-then-rebuild of the original, if it had one.
+  std::optional<ContextLimits> context;
   std::vector<RecordedActor> actors;
 };
 

@@ -82,8 +82,31 @@ ResetTask MakeFakeReset(absl::string_view actor, Answer* answer) {
 }
 
 ReplayedActor::ReplayedActor(absl::string_view actor,
-                             const FakePolicyOptions& policy)
-    : actor_hash_(StableHash(actor)), policy_(policy), history_(policy) {}
+                             const FakePolicyOptions& policy,
+                             const ContextLimits& context)
+    : actor_hash_(StableHash(actor)),
+      policy_(policy),
+      context_(context),
+      history_(policy) {}
+
+void ReplayedActor::See(const std::string& step) {
+  seen_.push_back(step);
+  const auto max = static_cast<std::size_t>(context_.max_steps);
+  if (context_.keep_steps == 0 || seen_.size() <= max) {
+    history_.Append(step);
+    num_tokens_ += CountFakeTokens(policy_, step);
+    return;
+  }
+  while (seen_.size() > static_cast<std::size_t>(context_.keep_steps)) {
+    seen_.pop_front();
+  }
+  history_ = FakeHistory(policy_);
+  num_tokens_ = 0;
+  for (const std::string& kept : seen_) {
+    history_.Append(kept);
+    num_tokens_ += CountFakeTokens(policy_, kept);
+  }
+}
 
 StepReply ReplayedActor::Step(const std::vector<std::int64_t>& xs,
                               const SamplingParams& sampling,
@@ -91,9 +114,7 @@ StepReply ReplayedActor::Step(const std::vector<std::int64_t>& xs,
   StepReply reply;
   if (outputs != 0) reply.outputs.resize(2);
   for (std::size_t i = 0; i < xs.size(); ++i) {
-    const std::string step = EncodeFakeStep(xs[i]);
-    history_.Append(step);
-    num_tokens_ += CountFakeTokens(policy_, step);
+    See(EncodeFakeStep(xs[i]));
     const auto index = static_cast<std::uint64_t>(num_steps_++);
     if (!answer_all_steps && i + 1 < xs.size()) continue;
     const SampledAction sampled =
@@ -113,6 +134,7 @@ StepReply ReplayedActor::Step(const std::vector<std::int64_t>& xs,
 
 void ReplayedActor::Reset() {
   history_ = FakeHistory(policy_);
+  seen_.clear();
   num_steps_ = 0;
   num_tokens_ = 0;
 }

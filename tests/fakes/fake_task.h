@@ -9,6 +9,7 @@
 #define STEPD_TESTS_FAKES_FAKE_TASK_H_
 
 #include <cstdint>
+#include <deque>
 #include <iosfwd>
 #include <string>
 #include <vector>
@@ -17,6 +18,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "server/common/mutex.h"
+#include "server/engine/context.h"
 #include "server/engine/step_task.h"
 #include "tests/fakes/fake_policy.h"
 
@@ -56,19 +58,24 @@ ResetTask MakeFakeReset(absl::string_view actor, Answer* answer);
 // must have been answered without an error.
 class ReplayedActor {
  public:
-  ReplayedActor(absl::string_view actor, const FakePolicyOptions& policy);
+  ReplayedActor(absl::string_view actor, const FakePolicyOptions& policy,
+                const ContextLimits& context = {});
 
   StepReply Step(const std::vector<std::int64_t>& xs,
                  const SamplingParams& sampling = {},
                  bool answer_all_steps = false, OutputMask outputs = 0);
   void Reset();
   std::int64_t num_steps() const { return num_steps_; }
-  std::int64_t num_tokens() const { return num_tokens_; }
+  std::int64_t num_tokens() const { return num_tokens_; }  // of the context
 
  private:
+  void See(const std::string& step);
+
   const std::uint64_t actor_hash_;
   const FakePolicyOptions policy_;
+  const ContextLimits context_;
   FakeHistory history_;
+  std::deque<std::string> seen_;  // the steps in history_
   std::int64_t num_steps_ = 0;
   std::int64_t num_tokens_ = 0;
 };

@@ -106,7 +106,7 @@ class EdgeTest : public ::testing::Test {
  protected:
   EdgeTest() {
     EngineOptions options;
-    options.max_steps = 100;
+    options.context.max_steps = 100;
     options.cache_bytes = 1 << 16;  // of 4 bytes per block
     engine_ = std::make_unique<WatchedEngine>(
         *Engine::Create(policy_, options, &observer_, &clock_));

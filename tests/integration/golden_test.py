@@ -27,7 +27,6 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 FAMILIES = ("kempner_forge", "mouse_v03", "mouse_v1", "open_mythos", "puzzletron")
 # What this version refuses, or has no setting for.
 NOT_SERVED = {
-    "numeric_llama_kvpolicy": "needs a context that is rebuilt as it grows",
     "vlm_cross_attention": "has image inputs",
     "vlm_joint_decoder_wrapped": "has image inputs",
     "vlm_moma": "has image inputs",
@@ -65,6 +64,7 @@ class Case:
     folder: Path
     num_actions: int | None
     optional: bool
+    flags: list[str]  # of the daemon
     actors: list[Actor]
 
 
@@ -92,7 +92,12 @@ def load(folder: Path) -> Case:
             for i in range(sum(actor["calls"]))
         ]
         actors.append(Actor(name, actor["calls"], steps, of_actor(expected, name)))
-    return Case(folder, episode.get("num_actions"), episode["optional"], actors)
+    flags = ["--model.device", "cpu"]
+    if policy := episode.get("kv_policy"):
+        flags += ["--sessions.context_policy", "rebuild"]
+        flags += ["--sessions.max_steps", str(policy["max_cache"])]
+        flags += ["--sessions.keep_steps", str(policy["start_cache"])]
+    return Case(folder, episode.get("num_actions"), episode["optional"], flags, actors)
 
 
 @pytest.fixture(
@@ -110,7 +115,7 @@ def client(
 ) -> Iterator[stepd.Client | None]:
     """A client of a daemon that serves the case; None if it may refuse, and did."""
     try:
-        daemon = start_daemon(case.folder / "checkpoint", "--model.device", "cpu")
+        daemon = start_daemon(case.folder / "checkpoint", *case.flags)
     except DaemonFailed as refusal:
         if not case.optional:
             raise

@@ -36,7 +36,7 @@ TEST(StartReport, CountsFullSessionsInWholeBlocks) {
   const PolicySpec spec = SmallSpec();
   EngineOptions engine;
   engine.cache_bytes = 100 << 10;
-  engine.max_steps = 6;  // 18 tokens: 2 blocks
+  engine.context.max_steps = 6;  // 18 tokens: 2 blocks
 
   EXPECT_EQ(NumFullSessions(spec, engine), 50);
 }
@@ -46,7 +46,7 @@ TEST(StartReport, CountsNoMoreTokensThanThePolicyCanTellApart) {
   spec.max_tokens = 16;
   EngineOptions engine;
   engine.cache_bytes = 100 << 10;
-  engine.max_steps = 6;
+  engine.context.max_steps = 6;
 
   EXPECT_EQ(NumFullSessions(spec, engine), 100);
 }
@@ -60,7 +60,7 @@ TEST(StartReport, KnowsPoliciesWithoutACache) {
 
 TEST(StartReport, SurvivesALimitlessSession) {
   EngineOptions engine;
-  engine.max_steps = INT64_MAX;
+  engine.context.max_steps = INT64_MAX;
 
   EXPECT_EQ(NumFullSessions(SmallSpec(), engine), 0);
 }
@@ -73,7 +73,7 @@ TEST(StartReport, TellsWhatIsServedAndWhere) {
   report.path = "/models/cartpole";
   report.spec = &spec;
   report.engine.cache_bytes = 100 << 10;
-  report.engine.max_steps = 6;
+  report.engine.context.max_steps = 6;
   report.engine.num_executors = 4;
   report.grpc_address = "127.0.0.1:0";
   report.grpc_port = 4711;
@@ -86,6 +86,7 @@ TEST(StartReport, TellsWhatIsServedAndWhere) {
   EXPECT_THAT(block, HasSubstr("/models/cartpole"));
   EXPECT_THAT(block, HasSubstr("1234 (4.8 KiB)"));
   EXPECT_THAT(block, HasSubstr("cpu, float32, 4 executor(s)"));
+  EXPECT_THAT(block, HasSubstr("6 steps, then CONTEXT_FULL"));
   EXPECT_THAT(block, HasSubstr("native, avx2"));
   EXPECT_THAT(block, HasSubstr("index int64, image? float32[any, 4]"));
   EXPECT_THAT(block, HasSubstr("6 actions by q"));

@@ -335,7 +335,13 @@ INSTANTIATE_TEST_SUITE_P(
                   }},
         BadOption{"max_sessions",
                   [](EngineOptions* o) { o->max_sessions = 0; }},
-        BadOption{"max_steps", [](EngineOptions* o) { o->max_steps = 0; }},
+        BadOption{"max_steps",
+                  [](EngineOptions* o) { o->context.max_steps = 0; }},
+        BadOption{"keep_steps",
+                  [](EngineOptions* o) {
+                    o->context.max_steps = 4;
+                    o->context.keep_steps = 5;
+                  }},
         BadOption{
             "idle_timeout",
             [](EngineOptions* o) { o->idle_timeout = absl::ZeroDuration(); }}),

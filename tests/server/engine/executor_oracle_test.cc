@@ -70,7 +70,8 @@ class World {
         case_.executor);
     for (int a = 0; a < case_.num_actors; ++a) {
       actors_.push_back({absl::StrCat("actor-", a),
-                         ReplayedActor(absl::StrCat("actor-", a), case_.policy),
+                         ReplayedActor(absl::StrCat("actor-", a), case_.policy,
+                                       case_.executor.context),
                          {}});
     }
     // Decided by the index alone, so that the executor cannot shift it.
@@ -202,7 +203,8 @@ class World {
     } else if (why == reason::kContextFull) {
       EXPECT_GT(actor.replayed.num_steps() +
                     static_cast<std::int64_t>(asked.xs.size()),
-                case_.executor.max_steps);
+                case_.executor.context.max_steps);
+      EXPECT_FALSE(case_.executor.context.rebuilds());
     } else if (why == reason::kCacheFull) {
       EXPECT_GT(BlocksFor(tokens), case_.executor.num_blocks);
     } else if (why == reason::kSessionsFull) {
@@ -293,7 +295,7 @@ std::vector<OracleCase> Cases() {
   OracleCase tiny = roomy;
   tiny.name = "TinyPool";
   tiny.executor.num_blocks = 14;
-  tiny.executor.max_steps = 60;
+  tiny.executor.context.max_steps = 60;
   tiny.executor.batching.max_batch_tokens = 8;
   tiny.executor.batching.max_batch_sessions = 4;
   cases.push_back(tiny);
@@ -312,6 +314,19 @@ std::vector<OracleCase> Cases() {
   waiting.executor.idle_timeout = milliseconds(40);
   waiting.max_sessions = 8;
   cases.push_back(waiting);
+
+  // Calls of up to 12 steps: some go through two rebuilds.
+  OracleCase rebuilding = ragged;
+  rebuilding.name = "RebuildingContext";
+  rebuilding.executor.context.max_steps = 7;
+  rebuilding.executor.context.keep_steps = 3;
+  cases.push_back(rebuilding);
+
+  OracleCase short_memory = tiny;
+  short_memory.name = "ContextOfOneStep";
+  short_memory.executor.context.max_steps = 1;
+  short_memory.executor.context.keep_steps = 1;
+  cases.push_back(short_memory);
   return cases;
 }
 

@@ -236,7 +236,7 @@ TEST_F(ExecutorTest, CancellingBetweenChunksLeavesNoTrace) {
 }
 
 TEST_F(ExecutorTest, RefusesStepsBeyondMaxSteps) {
-  options_.max_steps = 3;
+  options_.context.max_steps = 3;
   Start();
   Grow("a", 2);
 

@@ -28,7 +28,8 @@ class ReadyQueueTest : public testing::Test {
     task.deadline = deadline;
     work->task = std::move(task);
     work->session = &sessions_.back();
-    work->num_new_tokens = num_steps;
+    work->num_ready_tokens = num_steps;
+    work->is_single = num_steps == 1;
     work->submitted = submitted;
     return work;
   }
@@ -57,9 +58,7 @@ TEST_F(ReadyQueueTest, KeepsSingleStepsAndLongWorkApart) {
   Work* single = NewWork(1);
   Work* several = NewWork(2);
   Work* rebuild = NewWork(1);
-  EncodedSteps lost;
-  lost.Append("x");
-  rebuild->session->log.Append(lost);
+  rebuild->is_single = false;
   for (Work* work : {single, several, rebuild}) queue_.Push(work);
 
   EXPECT_EQ(queue_.singles().front(), single);

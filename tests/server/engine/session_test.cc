@@ -54,6 +54,24 @@ TEST(StepLog, CountsStepsOfNoBytes) {
   EXPECT_EQ(log[2], "");
 }
 
+TEST(StepLog, ForgetsItsFirstStepsAndKeepsTheOthersIndices) {
+  for (const std::int64_t fixed_bytes : {-1, 2}) {
+    StepLog log(fixed_bytes);
+    log.Append(Steps({"aa", "bb", "cc"}));
+    log.DropBefore(2);
+    log.Append(Steps({"dd"}));
+    log.DropBefore(2);
+
+    EXPECT_EQ(log.first_step(), 2);
+    EXPECT_EQ(log.num_steps(), 4);
+    EXPECT_EQ(log.num_bytes(), 4U);
+    EXPECT_EQ(log[2], "cc");
+    EXPECT_EQ(log[3], "dd");
+    log.DropBefore(4);
+    EXPECT_EQ(log.num_bytes(), 0U);
+  }
+}
+
 TEST(Session, GivesBlocksBackFromTheEnd) {
   BlockPool pool(8);
   Session session("a", 1, 3);

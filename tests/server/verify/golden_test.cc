@@ -58,8 +58,6 @@ std::vector<std::tuple<std::string, std::string>> AllCases() {
                              "kempner_forge", "puzzletron"}) {
     for (const std::string& name : CasesOf(family)) {
       if (absl::StartsWith(name, "vlm_")) continue;  // image inputs: refused
-      // It forgets old steps as it goes; the engine keeps all of them so far.
-      if (name == "numeric_llama_kvpolicy") continue;
       const std::string path = std::string(family) + "/" + name;
       cases.emplace_back(path, "native");
       // LibTorch needs minutes for 6,000 tokens in 30 layers.
@@ -92,6 +90,7 @@ TEST_P(GoldenTest, AnswersWhatTheOriginalRecorded) {
   NullObserver observer;
   EngineOptions options;
   options.cache_bytes = 64 << 20;
+  options.context = recorded->context.value_or(options.context);
   auto engine = Engine::Create(*std::move(policy), options, &observer);
   ASSERT_TRUE(engine.ok()) << engine.status();
 

@@ -36,7 +36,7 @@ class ClosedLoopTest : public testing::TestWithParam<Mode> {
     EngineOptions options;
     options.num_executors = 2;
     options.cache_bytes = 1 << 20;
-    options.max_steps = max_steps;
+    options.context.max_steps = max_steps;
     auto engine = Engine::Create(policy_, options, &observer_);
     ASSERT_TRUE(engine.ok()) << engine.status();
     engine_ = *std::move(engine);
