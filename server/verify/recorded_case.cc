@@ -3,6 +3,7 @@
 
 #include "server/verify/recorded_case.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <cstring>
 #include <filesystem>
@@ -200,6 +201,37 @@ absl::Status ReadExpected(const TensorsByName& tensors, RecordedActor* actor) {
   return absl::OkStatus();
 }
 
+absl::StatusOr<std::vector<EncodedSteps>> ReadCalls(const json& calls,
+                                                    const StepReader& reader) {
+  std::vector<EncodedSteps> read;
+  std::int64_t index = 0;
+  for (const json& call : calls) {
+    EncodedSteps& steps = read.emplace_back();
+    for (const std::int64_t end = index + call.get<std::int64_t>(); index < end;
+         ++index) {
+      absl::Status status = reader.Read(index, &steps);
+      if (!status.ok()) return status;
+    }
+  }
+  return read;
+}
+
+// Where only the scores were recorded, the greedy action is the best of them.
+void InferGreedyActions(const PolicySpec& spec, RecordedActor* actor) {
+  const auto scores = actor->outputs.find(spec.action_head);
+  if (!actor->greedy_actions.empty() || scores == actor->outputs.end() ||
+      spec.num_actions == 0 ||
+      scores->second.num_elements != spec.num_actions) {
+    return;
+  }
+  auto row = scores->second.values.begin();
+  for (std::int64_t i = 0; i < scores->second.num_steps; ++i) {
+    const auto end = row + spec.num_actions;
+    actor->greedy_actions.push_back(std::max_element(row, end) - row);
+    row = end;
+  }
+}
+
 absl::StatusOr<RecordedActor> ReadActor(const json& episode_actor,
                                         const PolicySpec& spec,
                                         const TensorsByName& inputs,
@@ -209,19 +241,13 @@ absl::StatusOr<RecordedActor> ReadActor(const json& episode_actor,
   if (!episode_actor.contains("calls") || actor.name.empty()) {
     return Malformed(kEpisodeFile, ": an actor needs a name and calls");
   }
-  const StepReader reader(spec, episode_actor, inputs);
-  std::int64_t index = 0;
-  for (const json& call : episode_actor["calls"]) {
-    EncodedSteps& steps = actor.calls.emplace_back();
-    for (std::int64_t i = 0; i < call.get<std::int64_t>(); ++i) {
-      if (absl::Status status = reader.Read(index++, &steps); !status.ok()) {
-        return status;
-      }
-    }
-  }
-  if (absl::Status status = ReadExpected(expected, &actor); !status.ok()) {
-    return status;
-  }
+  absl::StatusOr<std::vector<EncodedSteps>> calls = ReadCalls(
+      episode_actor["calls"], StepReader(spec, episode_actor, inputs));
+  if (!calls.ok()) return calls.status();
+  actor.calls = *std::move(calls);
+  absl::Status status = ReadExpected(expected, &actor);
+  if (!status.ok()) return status;
+  InferGreedyActions(spec, &actor);
   return actor;
 }
 

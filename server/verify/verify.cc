@@ -113,17 +113,15 @@ void CompareOutput(const std::vector<StepReply>& calls, std::size_t output,
 void CompareGreedyActions(const std::vector<StepReply>& calls,
                           const std::vector<std::int64_t>& want,
                           VerifyReport* report) {
-  std::size_t step = 0;
+  std::vector<std::int64_t> got;
   for (const StepReply& call : calls) {
-    for (std::int64_t action : call.actions) {
-      ++report->num_steps;
-      if (want.empty()) continue;
-      ++report->num_actions;
-      if (step < want.size() && action == want[step]) {
-        ++report->num_agreeing_actions;
-      }
-      ++step;
-    }
+    got.insert(got.end(), call.actions.begin(), call.actions.end());
+  }
+  report->num_steps += static_cast<std::int64_t>(got.size());
+  if (want.empty()) return;
+  report->num_actions += static_cast<std::int64_t>(got.size());
+  for (std::size_t i = 0; i < std::min(got.size(), want.size()); ++i) {
+    if (got[i] == want[i]) ++report->num_agreeing_actions;
   }
 }
 
@@ -146,28 +144,35 @@ void CompareLogProbs(const std::vector<StepReply>& calls,
   }
 }
 
-absl::Status VerifyOutputs(const RecordedCase& recorded, Engine* engine,
-                           VerifyReport* report) {
-  const PolicySpec& spec = engine->spec();
+// The policy's outputs that any actor of the case recorded, by name.
+absl::StatusOr<std::map<std::string, int>> FindOutputs(
+    const RecordedCase& recorded, const PolicySpec& spec) {
   std::map<std::string, int> outputs;
-  OutputMask mask = 0;
   for (const RecordedActor& actor : recorded.actors) {
     for (const auto& [name, want] : actor.outputs) {
-      const int output = spec.FindOutput(name);
-      if (output < 0) {
-        return absl::InvalidArgumentError(
-            absl::StrCat("the case records output \"", name,
-                         "\", which the policy has not"));
-      }
-      outputs.emplace(name, output);
-      mask |= OutputMask{1} << output;
+      outputs.emplace(name, spec.FindOutput(name));
     }
   }
+  for (const auto& [name, output] : outputs) {
+    if (output >= 0) continue;
+    return absl::InvalidArgumentError(absl::StrCat(
+        "the case records output \"", name, "\", which the policy has not"));
+  }
+  return outputs;
+}
+
+absl::Status VerifyOutputs(const RecordedCase& recorded, Engine* engine,
+                           VerifyReport* report) {
+  const absl::StatusOr<std::map<std::string, int>> outputs =
+      FindOutputs(recorded, engine->spec());
+  if (!outputs.ok()) return outputs.status();
+  OutputMask mask = 0;
+  for (const auto& [name, output] : *outputs) mask |= OutputMask{1} << output;
   SamplingParams greedy;
   greedy.num_actions = recorded.num_actions;
   auto replies = Replay(recorded, engine).Run(greedy, mask);
   if (!replies.ok()) return replies.status();
-  for (const auto& [name, output] : outputs) {
+  for (const auto& [name, output] : *outputs) {
     OutputComparison comparison{name};
     for (std::size_t a = 0; a < recorded.actors.size(); ++a) {
       const auto want = recorded.actors[a].outputs.find(name);
