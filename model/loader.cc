@@ -57,7 +57,7 @@ absl::StatusOr<std::unique_ptr<Policy>> Load(const std::string& directory,
       ChooseKernels(options);
   if (!kernels.ok()) return kernels.status();
   absl::StatusOr<PolicyDescription> description =
-      checkpoint::ReadCheckpoint(directory);
+      checkpoint::ReadCheckpoint(directory, options.reading);
   if (!description.ok()) return description.status();
   return CreateTransformerPolicy(*description, *std::move(kernels));
 }

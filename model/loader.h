@@ -12,6 +12,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "model/checkpoint/read_options.h"
 #include "model/policy.h"
 
 namespace stepd {
@@ -25,11 +26,13 @@ struct LoadOptions {
   // they are multiplied with is rounded to. Sums, norms, softmax, routers,
   // readouts and embeddings are float32 always.
   std::string dtype = "float32";
+  checkpoint::ReadOptions reading;
 };
 
 // Reads `directory` completely and strictly, or not at all.
 // Errors: kInvalidArgument    the checkpoint is malformed, or of a kind that is
-//                             refused; names file and tensor or key
+//                             refused, or has no such layers or loops as are
+//                             asked for; names file and tensor or key
 //         kNotFound           no checkpoint there
 //         kFailedPrecondition the device is not available, and why
 //         kResourceExhausted  it does not fit into memory

@@ -4,6 +4,9 @@
 // The command line. Only this file links LibTorch.
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <climits>
+#include <cstdint>
 #include <memory>
 
 #include "absl/status/statusor.h"
@@ -22,6 +25,8 @@ absl::StatusOr<std::unique_ptr<stepd::Policy>> Load(
   options.device = source.device;
   options.kernels = source.kernels;
   options.dtype = source.dtype;
+  options.reading.num_loops =
+      static_cast<int>(std::min<std::int64_t>(source.num_loops, INT_MAX));
   return stepd::LoadPolicy(source.path, options);
 }
 

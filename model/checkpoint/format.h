@@ -12,16 +12,18 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "model/checkpoint/read_options.h"
 #include "model/checkpoint/tensor_source.h"
 #include "model/policy_description.h"
 #include "nlohmann/json.hpp"
 
 namespace stepd::checkpoint {
 
-// The config.json of a checkpoint.
+// The config.json of a checkpoint, and what was asked for besides.
 struct ConfigFile {
   std::string path;     // for errors
   nlohmann::json json;  // an object
+  ReadOptions options;
 };
 
 struct Format {
@@ -33,6 +35,11 @@ struct Format {
   // Errors: kInvalidArgument  names the key or the tensor, and the file
   absl::StatusOr<PolicyDescription> (*read)(const ConfigFile& config,
                                             TensorSource* weights);
+  // Whether ReadOptions::num_loops means anything to it.
+  bool has_loops = false;
+  // Which tensors ReadOptions::layers needs; nullptr: it is always read whole.
+  // Errors: kInvalidArgument  the config is malformed, or has no such layers
+  absl::StatusOr<TensorFilter> (*select)(const ConfigFile& config) = nullptr;
 };
 
 }  // namespace stepd::checkpoint

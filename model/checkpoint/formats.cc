@@ -46,7 +46,10 @@ absl::StatusOr<ConfigFile> ReadConfig(const std::string& directory) {
     return absl::InvalidArgumentError(
         absl::StrCat(path, ": ", json.status().message()));
   }
-  return ConfigFile{path, *std::move(json)};
+  ConfigFile config;
+  config.path = path;
+  config.json = *std::move(json);
+  return config;
 }
 
 // What the config says of itself, to help people find what they have.
@@ -73,15 +76,37 @@ absl::StatusOr<const Format*> FindFormat(const ConfigFile& config) {
                    SelfDescription(config.json), looked_for));
 }
 
+// Errors: kInvalidArgument  an option that means nothing to the format
+absl::StatusOr<TensorFilter> ApplyOptions(const ConfigFile& config,
+                                          const Format& format) {
+  const auto error = [&](absl::string_view option, absl::string_view problem) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        config.path, ": ", option, " is given, but a checkpoint of ",
+        format.name, " ", problem));
+  };
+  if (config.options.num_loops != 0 && !format.has_loops) {
+    return error("n_loops", "has no loops");
+  }
+  if (!config.options.layers.has_value()) return TensorFilter();
+  if (format.select == nullptr) {
+    return error("a range of layers", "is read whole or not at all");
+  }
+  return format.select(config);
+}
+
 }  // namespace
 
-absl::StatusOr<PolicyDescription> ReadCheckpoint(const std::string& directory) {
+absl::StatusOr<PolicyDescription> ReadCheckpoint(const std::string& directory,
+                                                 const ReadOptions& options) {
   absl::StatusOr<ConfigFile> config = ReadConfig(directory);
   if (!config.ok()) return config.status();
+  config->options = options;
   absl::StatusOr<const Format*> format = FindFormat(*config);
   if (!format.ok()) return format.status();
+  absl::StatusOr<TensorFilter> wanted = ApplyOptions(*config, **format);
+  if (!wanted.ok()) return wanted.status();
   absl::StatusOr<std::unique_ptr<TensorSource>> weights =
-      OpenWeights(directory);
+      OpenWeights(directory, *wanted);
   if (!weights.ok()) return weights.status();
 
   absl::StatusOr<PolicyDescription> policy =

@@ -12,6 +12,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "model/checkpoint/read_options.h"
 #include "model/policy_description.h"
 
 namespace stepd::checkpoint {
@@ -20,8 +21,10 @@ namespace stepd::checkpoint {
 // Errors: kNotFound         no config.json there, or no weights
 //         kInvalidArgument  an unknown format, or anything in the checkpoint
 //                           that the format does not have; names the file and
-//                           the key or tensor
-absl::StatusOr<PolicyDescription> ReadCheckpoint(const std::string& directory);
+//                           the key or tensor; or an option that means
+//                           nothing to the format
+absl::StatusOr<PolicyDescription> ReadCheckpoint(
+    const std::string& directory, const ReadOptions& options = {});
 
 }  // namespace stepd::checkpoint
 

@@ -5,16 +5,19 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "model/checkpoint/block_configs.h"
 #include "model/checkpoint/config_reader.h"
 #include "model/checkpoint/projections.h"
 #include "model/checkpoint/rope_parameters.h"
 #include "model/checkpoint/token_fields.h"
+#include "model/checkpoint/weight_groups.h"
 #include "model/checkpoint/weight_reader.h"
 
 namespace stepd::checkpoint {
@@ -38,16 +41,6 @@ constexpr Defaults kModelTypes[] = {
     {"qwen3", 151936, 22016, 32768, 128, 32},
 };
 
-enum class Part { kWhole, kNoOp, kLinear };
-
-// What is left of one layer.
-struct Block {
-  Part attention = Part::kWhole;
-  std::int64_t num_kv_heads = 0;
-  Part ffn = Part::kWhole;
-  std::int64_t ffn_dim = 0;
-};
-
 struct Shape {
   std::string model_type;
   std::int64_t vocabulary = 0;
@@ -63,6 +56,12 @@ struct Shape {
   Activation activation = Activation::kSilu;
   RopeConfig rope;
   std::vector<Block> blocks;  // one per layer
+  LayerRange owned;           // that are read
+
+  bool owns_first() const { return owned.begin == 0; }
+  bool owns_last() const {
+    return owned.end == static_cast<int>(blocks.size());
+  }
 };
 
 const Defaults* FindModelType(const json& config) {
@@ -106,9 +105,10 @@ void RefuseSlidingWindows(const json& config, ConfigReader* reader) {
   if (reader->OptionalBool("use_sliding_window", false)) {
     reader->Fail("use_sliding_window", "sliding windows are not supported");
   }
-  const auto types = config.find("layer_types");
-  if (types == config.end() || !types->is_array()) return;
-  for (const json& type : *types) {
+  if (!reader->Has("layer_types")) return;
+  const json& types = config["layer_types"];
+  if (!types.is_array()) reader->Fail("layer_types", "must be an array");
+  for (const json& type : types) {
     if (type != "full_attention") {
       reader->Fail("layer_types", "has an entry other than full_attention");
     }
@@ -116,131 +116,29 @@ void RefuseSlidingWindows(const json& config, ConfigReader* reader) {
 }
 
 // Either `rope_parameters`, or `rope_theta` beside `rope_scaling`.
-RopeConfig ReadRope(const json& config, const std::string& path,
-                    const RopeGeometry& geometry, absl::Status* error) {
+RopeConfig ReadRope(const ConfigFile& file, const RopeGeometry& geometry,
+                    absl::Status* error) {
+  ConfigReader config(file.json, file.path, error);
   json merged = json::object();
-  const auto take = [&](const char* key) {
-    const auto found = config.find(key);
-    if (found != config.end() && found->is_object()) merged.update(*found);
-  };
-  take("rope_scaling");
-  const auto theta = config.find("rope_theta");
-  if (theta != config.end()) merged["rope_theta"] = *theta;
-  take("rope_parameters");
-  const json type =
-      merged.value("rope_type", merged.value("type", json("default")));
-  ConfigReader reader(merged, absl::StrCat(path, ": rope_parameters"), error);
+  const bool has_scaling = config.OptionalObject("rope_scaling").has_value();
+  const bool has_parameters =
+      config.OptionalObject("rope_parameters").has_value();
+  config.OptionalNumber("rope_theta", 1.0);
+  if (!config.ok()) return {};
+  if (has_scaling) merged = file.json["rope_scaling"];
+  if (config.Has("rope_theta")) merged["rope_theta"] = file.json["rope_theta"];
+  if (has_parameters) merged.update(file.json["rope_parameters"]);
+  const char* const name = has_parameters ? "rope_parameters" : "rope_scaling";
+  const json parent = {{name, std::move(merged)}};
+  ConfigReader reader =
+      ConfigReader(parent, file.path, error).RequireObject(name);
+  const std::string old_name = reader.OptionalString("type", "default");
+  const std::string type = reader.OptionalString("rope_type", old_name);
   if (type != "default" && type != "llama3") {
     reader.Fail("rope_type", "is neither default nor llama3");
     return {};
   }
   return ReadRopeParameters(reader, geometry);
-}
-
-// A subblock: refuses what no decoder here can run, says what is left.
-Part ReadPart(ConfigReader* part) {
-  for (const char* key : {"mamba", "llama4", "moe", "sparsify"}) {
-    if (part->Has(key)) part->Fail(key, "is not supported");
-  }
-  const bool is_no_op = part->OptionalBool("no_op", false);
-  const bool is_linear = part->OptionalBool("replace_with_linear", false);
-  if (is_no_op && is_linear) {
-    part->Fail("replace_with_linear", "contradicts no_op");
-  }
-  if (is_no_op) return Part::kNoOp;
-  return is_linear ? Part::kLinear : Part::kWhole;
-}
-
-Block ReadBlock(const json& config, const std::string& where,
-                absl::Status* error) {
-  Block block;
-  ConfigReader reader(config, where, error);
-  if (reader.Has("parallel_blocks")) {
-    reader.Fail("parallel_blocks", "is not supported");
-  }
-  reader.Ignore("parallel_blocks");
-  ConfigReader attention = reader.RequireObject("attention");
-  ConfigReader ffn = reader.RequireObject("ffn");
-  reader.RefuseOtherKeys();
-  if (!reader.ok()) return block;
-  block.attention = ReadPart(&attention);
-  block.ffn = ReadPart(&ffn);
-  if (block.attention == Part::kWhole) {
-    block.num_kv_heads = attention.RequireInt("num_key_value_heads");
-  }
-  if (block.ffn == Part::kWhole) {
-    block.ffn_dim = ffn.RequireInt("intermediate_size");
-  }
-  return block;
-}
-
-// One entry of the sparse schema: {overrides, "skip": ["attention", "mlp"]}.
-void OverrideBlock(const json& overrides, const std::string& where,
-                   Block* block, absl::Status* error) {
-  ConfigReader reader(overrides, where, error);
-  block->num_kv_heads =
-      reader.OptionalInt("num_key_value_heads", block->num_kv_heads);
-  block->ffn_dim = reader.OptionalInt("intermediate_size", block->ffn_dim);
-  reader.Ignore("skip");
-  reader.RefuseOtherKeys();
-  for (const json& skipped : overrides.value("skip", json::array())) {
-    if (skipped == "attention") {
-      block->attention = Part::kNoOp;
-    } else if (skipped == "mlp") {
-      block->ffn = Part::kNoOp;
-    } else {
-      reader.Fail("skip", "has an entry that is neither attention nor mlp");
-    }
-  }
-}
-
-// The sparse schema: {"<layer>": entry}.
-void OverrideBlocks(const json& layers, const std::string& where,
-                    std::vector<Block>* blocks, absl::Status* error) {
-  ConfigReader reader(layers, where, error);
-  for (const auto& [number, overrides] : layers.items()) {
-    std::size_t layer = 0;
-    if (!absl::SimpleAtoi(number, &layer) || layer >= blocks->size() ||
-        !overrides.is_object()) {
-      reader.Fail(number, "is no object for a layer of this model");
-      return;
-    }
-    OverrideBlock(overrides, absl::StrCat(where, ".", number),
-                  &(*blocks)[layer], error);
-  }
-}
-
-// One entry for every layer.
-void ReplaceBlocks(const json& list, const std::string& where,
-                   std::vector<Block>* blocks, absl::Status* error) {
-  for (std::size_t i = 0; i < blocks->size() && error->ok(); ++i) {
-    const std::string entry = absl::StrCat(where, "[", i, "]");
-    if (list[i].is_object()) {
-      (*blocks)[i] = ReadBlock(list[i], entry, error);
-    } else {
-      *error =
-          absl::InvalidArgumentError(absl::StrCat(entry, ": is no object"));
-    }
-  }
-}
-
-// `blocks` has one whole block for every layer.
-void ReadBlocks(const json& config, const std::string& path,
-                std::vector<Block>* blocks, absl::Status* error) {
-  const auto sparse = config.find("per_layer_config");
-  const auto dense = config.find("block_configs");
-  if (sparse != config.end() && sparse->is_object()) {
-    OverrideBlocks(*sparse, absl::StrCat(path, ": per_layer_config"), blocks,
-                   error);
-  } else if (dense != config.end() && !dense->is_null()) {
-    if (!dense->is_array() || dense->size() < blocks->size()) {
-      ConfigReader(config, path, error)
-          .Fail("block_configs",
-                absl::StrCat("is no list of ", blocks->size(), " layers"));
-      return;
-    }
-    ReplaceBlocks(*dense, absl::StrCat(path, ": block_configs"), blocks, error);
-  }
 }
 
 Shape ReadShape(const ConfigFile& file, absl::Status* error) {
@@ -260,7 +158,9 @@ Shape ReadShape(const ConfigFile& file, absl::Status* error) {
   ReadActivation(&config, &shape);
   ReadBiases(&config, &shape);
   RefuseSlidingWindows(file.json, &config);
-  if (shape.head_dim % 2 != 0) config.Fail("head_dim", "must be even");
+  if (shape.head_dim < 2 || shape.head_dim % 2 != 0) {
+    config.Fail("head_dim", "must be even");
+  }
 
   Block whole;
   whole.num_kv_heads = config.OptionalInt(
@@ -272,13 +172,20 @@ Shape ReadShape(const ConfigFile& file, absl::Status* error) {
   const std::int64_t max_positions =
       config.OptionalInt("max_position_embeddings", defaults.max_positions);
   if (!config.ok()) return shape;
-  shape.rope =
-      ReadRope(file.json, file.path, {shape.head_dim, max_positions}, error);
+  shape.rope = ReadRope(file, {shape.head_dim, max_positions}, error);
   shape.blocks.assign(static_cast<std::size_t>(num_layers), whole);
-  ReadBlocks(file.json, file.path, &shape.blocks, error);
+  shape.owned =
+      file.options.layers.value_or(LayerRange{0, static_cast<int>(num_layers)});
+  if (shape.owned.begin < 0 || shape.owned.begin >= shape.owned.end ||
+      shape.owned.end > num_layers) {
+    config.Fail("num_hidden_layers",
+                absl::StrCat("is ", num_layers, "; ", shape.owned.begin, ":",
+                             shape.owned.end, " is no range of these layers"));
+  }
+  ReadBlocks(file.json, &config, &shape.blocks);
   for (std::size_t i = 0; i < shape.blocks.size() && config.ok(); ++i) {
     const Block& block = shape.blocks[i];
-    if (block.attention == Part::kWhole &&
+    if (block.attention == BlockPart::kWhole &&
         shape.num_heads % block.num_kv_heads != 0) {
       config.Fail(
           "num_key_value_heads",
@@ -293,7 +200,7 @@ Shape ReadShape(const ConfigFile& file, absl::Status* error) {
 
 AttentionConfig ReadAttention(const Shape& s, const Block& block,
                               WeightReader weights) {
-  if (block.attention == Part::kLinear) {
+  if (block.attention == BlockPart::kLinear) {
     return LinearMixer{
         weights.Linear("linear_attn", s.dim, s.dim, Bias::kAbsent)};
   }
@@ -308,7 +215,7 @@ AttentionConfig ReadAttention(const Shape& s, const Block& block,
 }
 
 FfnConfig ReadFfn(const Shape& s, const Block& block, WeightReader weights) {
-  if (block.ffn == Part::kLinear) {
+  if (block.ffn == BlockPart::kLinear) {
     return LinearMixer{
         weights.Linear("linear_mlp", s.dim, s.dim, Bias::kAbsent)};
   }
@@ -320,16 +227,41 @@ FfnConfig ReadFfn(const Shape& s, const Block& block, WeightReader weights) {
 LayerConfig ReadLayer(const Shape& s, const Block& block,
                       WeightReader weights) {
   LayerConfig layer;
-  if (block.attention != Part::kNoOp) {
+  if (block.attention != BlockPart::kNoOp) {
     layer.attention_norm = weights.Norm("input_layernorm", s.dim, s.norm_eps);
     layer.attention = ReadAttention(s, block, weights.Under("self_attn"));
   }
-  if (block.ffn != Part::kNoOp) {
+  if (block.ffn != BlockPart::kNoOp) {
     layer.ffn_norm =
         weights.Norm("post_attention_layernorm", s.dim, s.norm_eps);
     layer.ffn = ReadFfn(s, block, weights.Under("mlp"));
   }
   return layer;
+}
+
+// What is before the first layer and after the last one, as far as owned.
+void ReadEnds(const Shape& s, WeightReader weights, PolicyDescription* policy) {
+  WeightReader model = weights.Under("model");
+  at::Tensor embedding;
+  if (s.owns_first() || (s.owns_last() && s.has_tied_head)) {
+    embedding = model.Take("embed_tokens.weight", {s.vocabulary, s.dim});
+  }
+  at::Tensor head = embedding;
+  if (s.has_tied_head) {
+    weights.Ignore("lm_head.weight");
+  } else if (s.owns_last()) {
+    head = weights.Take("lm_head.weight", {s.vocabulary, s.dim});
+  }
+  if (s.owns_last()) {
+    policy->decoder.final_norm = model.Norm("norm", s.dim, s.norm_eps);
+  }
+  if (!weights.ok()) return;
+  if (s.owns_first()) {
+    AddTokenInputs(embedding, policy);
+  } else {
+    AddEmbeddingInput(policy);
+  }
+  if (s.owns_last()) AddLogits(head, policy);
 }
 
 absl::StatusOr<PolicyDescription> ReadHuggingFace(const ConfigFile& config,
@@ -341,28 +273,48 @@ absl::StatusOr<PolicyDescription> ReadHuggingFace(const ConfigFile& config,
   WeightReader weights(source, &error);
   WeightReader model = weights.Under("model");
   PolicyDescription policy;
-  policy.summary = absl::StrCat(s.model_type, ", ", s.blocks.size(),
-                                " layers, width ", s.dim);
+  const bool is_whole = s.owns_first() && s.owns_last();
+  policy.summary = absl::StrCat(
+      s.model_type, ", ",
+      is_whole ? "" : absl::StrCat(s.owned.begin, ":", s.owned.end, " of "),
+      s.blocks.size(), " layers, width ", s.dim);
   policy.decoder.hidden_dim = s.dim;
   StageConfig stage;
-  for (std::size_t i = 0; i < s.blocks.size() && error.ok(); ++i) {
-    stage.layers.push_back(
-        ReadLayer(s, s.blocks[i], model.Under(absl::StrCat("layers.", i))));
+  for (int i = s.owned.begin; i < s.owned.end && error.ok(); ++i) {
+    stage.layers.push_back(ReadLayer(s, s.blocks[static_cast<std::size_t>(i)],
+                                     model.Under(absl::StrCat("layers.", i))));
   }
   policy.decoder.stages.push_back(std::move(stage));
-  policy.decoder.final_norm = model.Norm("norm", s.dim, s.norm_eps);
   model.Ignore("rotary_emb.inv_freq");
-  const at::Tensor embedding =
-      model.Take("embed_tokens.weight", {s.vocabulary, s.dim});
-  at::Tensor head = embedding;
-  if (s.has_tied_head) {
-    weights.Ignore("lm_head.weight");
-  } else {
-    head = weights.Take("lm_head.weight", {s.vocabulary, s.dim});
-  }
+  ReadEnds(s, weights, &policy);
   if (!error.ok()) return error;
-  AddTokenFields(embedding, head, &policy);
   return policy;
+}
+
+// The tensors that the owned layers need. One that is of no group is wanted
+// too: it is then refused by name.
+absl::StatusOr<TensorFilter> SelectTensors(const ConfigFile& config) {
+  absl::Status error;
+  const Shape s = ReadShape(config, &error);
+  if (!error.ok()) return error;
+  const LayerRange owned = s.owned;
+  const bool has_head = s.owns_last();
+  const bool has_embeddings = s.owns_first() || (has_head && s.has_tied_head);
+  return TensorFilter([=](absl::string_view tensor) {
+    const std::optional<WeightGroup> group = FindWeightGroup(tensor);
+    if (!group.has_value()) return true;
+    switch (group->part) {
+      case WeightPart::kEmbeddings:
+        return has_embeddings;
+      case WeightPart::kLmHead:
+        return has_head;
+      case WeightPart::kAttention:
+      case WeightPart::kFfn:
+        return group->layer >= owned.begin &&
+               (group->layer < owned.end || has_head);
+    }
+    std::abort();
+  });
 }
 
 bool IsHuggingFace(const json& config) {
@@ -373,7 +325,10 @@ bool IsHuggingFace(const json& config) {
 
 const Format kHuggingFace = {
     "Hugging Face and Puzzletron",
-    "\"model_type\": \"llama\", \"qwen2\" or \"qwen3\"", IsHuggingFace,
-    ReadHuggingFace};
+    "\"model_type\": \"llama\", \"qwen2\" or \"qwen3\"",
+    IsHuggingFace,
+    ReadHuggingFace,
+    /*has_loops=*/false,
+    SelectTensors};
 
 }  // namespace stepd::checkpoint

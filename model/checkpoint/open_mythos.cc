@@ -23,6 +23,7 @@ namespace {
 
 constexpr double kNormEps = 1e-6;
 constexpr float kLoopTheta = 10000.0F;
+constexpr IntRange kNumLoops = {1, 4096};
 
 struct Shape {
   std::int64_t vocabulary = 0;
@@ -94,7 +95,7 @@ void ReadLoopShape(ConfigReader* model, Shape* shape) {
   }
 }
 
-Shape ReadShape(ConfigReader* config) {
+Shape ReadShape(const ReadOptions& options, ConfigReader* config) {
   Shape shape;
   ConfigReader model = config->RequireObject("model");
   shape.vocabulary = model.OptionalInt("vocab_size", 32000);
@@ -109,7 +110,13 @@ Shape ReadShape(ConfigReader* config) {
   }
   model.RefuseOtherKeys();
   config->Ignore("family");
-  shape.num_loops = config->OptionalInt("n_loops", shape.max_loops, {1, 4096});
+  shape.num_loops = config->OptionalInt("n_loops", shape.max_loops, kNumLoops);
+  if (options.num_loops != 0) shape.num_loops = options.num_loops;
+  if (shape.num_loops < kNumLoops.min || shape.num_loops > kNumLoops.max) {
+    config->Fail("n_loops", absl::StrCat("of ", shape.num_loops,
+                                         " was asked for; must be from ",
+                                         kNumLoops.min, " to ", kNumLoops.max));
+  }
   config->RefuseOtherKeys();
   return shape;
 }
@@ -267,7 +274,7 @@ absl::StatusOr<PolicyDescription> ReadOpenMythos(const ConfigFile& config,
                                                  TensorSource* source) {
   absl::Status error;
   ConfigReader reader(config.json, config.path, &error);
-  const Shape s = ReadShape(&reader);
+  const Shape s = ReadShape(config.options, &reader);
   if (!error.ok()) return error;
 
   // Rotation tables that a whole state dict carries: computed anew.
@@ -301,6 +308,6 @@ bool IsOpenMythos(const nlohmann::json& config) {
 }  // namespace
 
 const Format kOpenMythos = {"OpenMythos", "\"family\": \"open_mythos\"",
-                            IsOpenMythos, ReadOpenMythos};
+                            IsOpenMythos, ReadOpenMythos, /*has_loops=*/true};
 
 }  // namespace stepd::checkpoint

@@ -4,8 +4,10 @@
 #include "model/checkpoint/safetensors_shards.h"
 
 #include <cstddef>
+#include <iterator>
 #include <map>
 #include <memory>
+#include <set>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -86,18 +88,34 @@ absl::Status TakeShard(const std::string& directory, const std::string& shard,
   return absl::OkStatus();
 }
 
+// Leaves only what lies in shards with a wanted tensor.
+void DropOtherShards(
+    const std::function<bool(absl::string_view tensor)>& wanted,
+    WeightMap* weights) {
+  std::set<std::string> shards;
+  for (const auto& [tensor, shard] : *weights) {
+    if (wanted(tensor)) shards.insert(shard);
+  }
+  for (auto entry = weights->begin(); entry != weights->end();) {
+    entry = shards.count(entry->second) > 0 ? std::next(entry)
+                                            : weights->erase(entry);
+  }
+}
+
 }  // namespace
 
 absl::StatusOr<std::vector<StoredTensor>> ReadSafetensorsShards(
-    const std::string& directory) {
+    const std::string& directory,
+    const std::function<bool(absl::string_view tensor)>& wanted) {
   const std::string path =
       absl::StrCat(directory, "/model.safetensors.index.json");
   absl::StatusOr<WeightMap> missing = ReadIndex(path);
   if (!missing.ok()) return missing.status();
-  std::map<std::string, int> shards;
-  for (const auto& [tensor, shard] : *missing) ++shards[shard];
+  if (wanted != nullptr) DropOtherShards(wanted, &*missing);
+  std::set<std::string> shards;
+  for (const auto& [tensor, shard] : *missing) shards.insert(shard);
   std::vector<StoredTensor> all;
-  for (const auto& [shard, count] : shards) {
+  for (const std::string& shard : shards) {
     absl::Status status = TakeShard(directory, shard, &*missing, &all);
     if (!status.ok()) return status;
   }

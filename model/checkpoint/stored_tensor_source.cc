@@ -3,6 +3,7 @@
 
 #include "model/checkpoint/stored_tensor_source.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -149,12 +150,12 @@ absl::Status StoredTensorSource::CheckAllTaken() const {
 }
 
 absl::StatusOr<std::unique_ptr<TensorSource>> OpenWeights(
-    const std::string& directory) {
+    const std::string& directory, const TensorFilter& wanted) {
   const std::string safetensors = absl::StrCat(directory, "/model.safetensors");
   const std::string torch_file = absl::StrCat(directory, "/pytorch_model.bin");
   std::string path = directory;
   absl::StatusOr<std::vector<StoredTensor>> tensors =
-      ReadSafetensorsShards(directory);
+      ReadSafetensorsShards(directory, wanted);
   if (absl::IsNotFound(tensors.status())) {
     path = safetensors;
     tensors = ReadSafetensors(path);
@@ -168,6 +169,14 @@ absl::StatusOr<std::unique_ptr<TensorSource>> OpenWeights(
         "no weights: looked for ", safetensors, " (or its index) and ", path));
   }
   if (!tensors.ok()) return tensors.status();
+  if (wanted != nullptr) {
+    const auto is_unwanted = [&](const StoredTensor& tensor) {
+      return !wanted(tensor.name);
+    };
+    tensors->erase(
+        std::remove_if(tensors->begin(), tensors->end(), is_unwanted),
+        tensors->end());
+  }
   return StoredTensorSource::Create(path, *std::move(tensors));
 }
 

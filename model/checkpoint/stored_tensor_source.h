@@ -65,11 +65,12 @@ class StoredTensorSource final : public TensorSource {
 };
 
 // The weights of a checkpoint directory: the shards of its index, else its
-// model.safetensors, else its pytorch_model.bin.
+// model.safetensors, else its pytorch_model.bin. With `wanted` the source has
+// these tensors only, and shards without any are not opened.
 // Errors: kNotFound         it has neither
 //         kInvalidArgument  the file is malformed
 absl::StatusOr<std::unique_ptr<TensorSource>> OpenWeights(
-    const std::string& directory);
+    const std::string& directory, const TensorFilter& wanted = nullptr);
 
 }  // namespace stepd::checkpoint
 

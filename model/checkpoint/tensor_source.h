@@ -8,6 +8,7 @@
 #define STEPD_MODEL_CHECKPOINT_TENSOR_SOURCE_H_
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -18,6 +19,9 @@
 #include "absl/strings/string_view.h"
 
 namespace stepd::checkpoint {
+
+// Whether a tensor of this name is wanted.
+using TensorFilter = std::function<bool(absl::string_view name)>;
 
 // Thread safety: none.
 class TensorSource {

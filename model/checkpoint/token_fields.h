@@ -22,6 +22,13 @@ namespace stepd::checkpoint {
 void AddTokenFields(const at::Tensor& embedding, const at::Tensor& head,
                     PolicyDescription* policy);
 
+// The two halves of it.
+void AddTokenInputs(const at::Tensor& embedding, PolicyDescription* policy);
+void AddLogits(const at::Tensor& head, PolicyDescription* policy);
+
+// The field `inputs_embeds` alone, which every step must have.
+void AddEmbeddingInput(PolicyDescription* policy);
+
 }  // namespace stepd::checkpoint
 
 #endif  // STEPD_MODEL_CHECKPOINT_TOKEN_FIELDS_H_

@@ -7,6 +7,7 @@
 #ifndef STEPD_SERVER_COMMANDS_COMMAND_H_
 #define STEPD_SERVER_COMMANDS_COMMAND_H_
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
@@ -26,6 +27,7 @@ struct PolicySource {
   std::string device;
   std::string kernels;
   std::string dtype;
+  std::int64_t num_loops = 0;  // 0: as the checkpoint says
 };
 
 // LoadPolicy(), which only main.cc links: server/ builds without LibTorch.

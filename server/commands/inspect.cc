@@ -60,6 +60,10 @@ void AddInspectCommand(CLI::App* app, PolicyLoader load_policy,
       "inspect", "Show what a checkpoint is and costs, or why it is refused");
   inspect->add_option("checkpoint", options->source.path, "Its directory")
       ->required();
+  inspect
+      ->add_option("--model.n_loops", options->source.num_loops,
+                   "How often a looped stage runs; 0: as the checkpoint says")
+      ->check(CLI::NonNegativeNumber);
   inspect->add_flag("--json", options->is_json, "Print JSON");
   inspect->callback([options, load_policy = std::move(load_policy), exit_code] {
     *exit_code = RunInspect(*options, load_policy);

@@ -195,6 +195,7 @@ absl::Status Daemon::StartEngine(const PolicyLoader& load_policy) {
   source.device = config_.model.device;
   source.kernels = config_.model.kernels;
   source.dtype = config_.model.dtype;
+  source.num_loops = config_.model.n_loops;
   auto policy = load_policy(source);
   if (!policy.ok()) return policy.status();
   policy_ = *std::move(policy);

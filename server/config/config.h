@@ -50,6 +50,7 @@ struct ModelConfig {
   std::string device;
   std::string kernels;
   std::string dtype;
+  std::int64_t n_loops = 0;  // 0: as the checkpoint says
 };
 
 struct BatchingConfig {

@@ -115,6 +115,9 @@ std::vector<ConfigKeyEntry> ModelKeys() {
       {"model", "dtype", "choice", "float32",
        "float32, or bfloat16 for the large matrices",
        Into(section, &M::dtype, OneOf({"float32", "bfloat16"}))},
+      {"model", "n_loops", "auto or integer", "auto",
+       "how often a looped stage runs; auto: as the checkpoint says",
+       Into(section, &M::n_loops, ParseCount)},
   };
 }
 

@@ -12,6 +12,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "model/checkpoint/safetensors.h"
+#include "model/checkpoint/safetensors_shards.h"
 #include "model/checkpoint/stored_tensor_source.h"
 #include "model/checkpoint/strict_json.h"
 #include "model/checkpoint/torch_file.h"
@@ -52,7 +53,8 @@ std::string Dotted(json::json_pointer path) {
 
 GoldenCheckpoint LoadGolden(const std::string& name) {
   const fs::path directory = fs::path("tests/golden") / name / "checkpoint";
-  auto tensors = ReadSafetensors(directory / "model.safetensors");
+  auto tensors = ReadSafetensorsShards(directory);
+  if (!tensors.ok()) tensors = ReadSafetensors(directory / "model.safetensors");
   if (!tensors.ok()) tensors = ReadTorchFile(directory / "pytorch_model.bin");
   return {*ParseStrictJson(ReadTestFile(directory / "config.json")),
           *std::move(tensors)};

@@ -1,0 +1,370 @@
+// Copyright 2026 The stepd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "model/checkpoint/hugging_face.h"
+
+#include <cmath>
+#include <cstddef>
+#include <filesystem>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "model/checkpoint/weight_groups.h"
+#include "nlohmann/json.hpp"
+#include "tests/model/checkpoint/golden_checkpoint.h"
+#include "tests/model/checkpoint/weights_files.h"
+
+namespace stepd::checkpoint {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+using ::testing::HasSubstr;
+using ::testing::SizeIs;
+
+constexpr const char* kCases[] = {"llama3_rope",    "llama_attn_noop_first",
+                                  "llama_hetero",   "llama_linear",
+                                  "llama_noop_mix", "qwen3_hetero_tied"};
+
+GoldenCheckpoint LoadCase(const std::string& name) {
+  return LoadGolden("puzzletron/" + name);
+}
+
+json LoadEpisode(const std::string& name) {
+  return json::parse(ReadTestFile(fs::path("tests/golden/puzzletron") / name /
+                                  "episode.json"));
+}
+
+absl::StatusOr<PolicyDescription> Read(const GoldenCheckpoint& checkpoint) {
+  return Read(kHuggingFace, checkpoint);
+}
+
+std::string ErrorOf(const GoldenCheckpoint& checkpoint) {
+  return ErrorOf(kHuggingFace, checkpoint);
+}
+
+// --- every recorded checkpoint -----------------------------------------------
+
+class RecordedCase : public ::testing::TestWithParam<const char*> {};
+
+INSTANTIATE_TEST_SUITE_P(HuggingFace, RecordedCase, ::testing::ValuesIn(kCases),
+                         [](const auto& info) {
+                           return std::string(info.param);
+                         });
+
+// The recorded overrides have null where nothing is left to override.
+TEST_P(RecordedCase, HasTheRecordedSizesInEveryLayer) {
+  const json overrides = LoadEpisode(GetParam())["layer_overrides"];
+
+  const auto policy = Read(LoadCase(GetParam()));
+
+  ASSERT_TRUE(policy.ok()) << policy.status();
+  const std::vector<LayerConfig>& layers = policy->decoder.stages[0].layers;
+  if (overrides.is_null()) return;
+  ASSERT_THAT(layers, SizeIs(overrides.size()));
+  for (std::size_t i = 0; i < layers.size(); ++i) {
+    const auto* gqa = std::get_if<GqaConfig>(&layers[i].attention);
+    const auto* ffn = std::get_if<DenseFfnConfig>(&layers[i].ffn);
+    const json kv_heads = gqa == nullptr ? json() : json(gqa->num_kv_heads);
+    const json ffn_dim = ffn == nullptr ? json() : json(ffn->down.in_dim());
+    EXPECT_EQ(kv_heads, overrides[i]["num_key_value_heads"]) << "layer " << i;
+    EXPECT_EQ(ffn_dim, overrides[i]["intermediate_size"]) << "layer " << i;
+  }
+}
+
+std::string GroupName(const WeightGroup& group) {
+  switch (group.part) {
+    case WeightPart::kEmbeddings:
+      return "embeddings";
+    case WeightPart::kLmHead:
+      return "lm_head";
+    case WeightPart::kAttention:
+      return absl::StrCat("block_", group.layer, "_attention");
+    case WeightPart::kFfn:
+      return absl::StrCat("block_", group.layer, "_ffn");
+  }
+  return "";
+}
+
+TEST(WeightGroups, AreThoseThatWereRecorded) {
+  int num_tensors = 0;
+  for (const char* name : kCases) {
+    const json recorded = LoadEpisode(name)["weight_groups"];
+    for (const auto& [group, tensors] : recorded.items()) {
+      for (const std::string tensor : tensors) {
+        const auto found = FindWeightGroup(tensor);
+        ASSERT_TRUE(found.has_value()) << tensor;
+        EXPECT_EQ(GroupName(*found), group) << tensor;
+        ++num_tensors;
+      }
+    }
+  }
+  EXPECT_GT(num_tensors, 100);
+}
+
+TEST(WeightGroups, LeaveOtherNamesOut) {
+  for (const char* name :
+       {"model.layers.0.rotary_emb.inv_freq", "model.layers.x.mlp.up.weight",
+        "model.layers.", "model.embed_tokens.bias", "layers.0.mlp.up.weight"}) {
+    EXPECT_FALSE(FindWeightGroup(name).has_value()) << name;
+  }
+}
+
+// --- what the formats around it accept ---------------------------------------
+
+TEST(HuggingFace, ReadsTheSparseSchemaBeforeTheDenseOne) {
+  GoldenCheckpoint checkpoint = LoadCase("llama_noop_mix");
+  // The same layers: 0 whole, 1 no attention, 2 no ffn, 3 nothing, 4 whole.
+  checkpoint.config["per_layer_config"] = json::parse(R"({
+      "0": {"num_key_value_heads": 2, "intermediate_size": 40},
+      "1": {"intermediate_size": 32, "skip": ["attention"]},
+      "2": {"num_key_value_heads": 4, "skip": ["mlp"]},
+      "3": {"skip": ["attention", "mlp"]},
+      "4": {"num_key_value_heads": 1, "intermediate_size": 16}})");
+  checkpoint.config["block_configs"] = "not looked at";
+
+  const auto policy = Read(checkpoint);
+
+  ASSERT_TRUE(policy.ok()) << policy.status();
+  const std::vector<LayerConfig>& layers = policy->decoder.stages[0].layers;
+  ASSERT_THAT(layers, SizeIs(5));
+  EXPECT_TRUE(std::holds_alternative<NoOp>(layers[1].attention));
+  EXPECT_TRUE(std::holds_alternative<NoOp>(layers[2].ffn));
+  EXPECT_TRUE(std::holds_alternative<NoOp>(layers[3].attention));
+  EXPECT_TRUE(std::holds_alternative<NoOp>(layers[3].ffn));
+  EXPECT_FALSE(layers[3].ffn_norm.weight.defined());
+}
+
+TEST(HuggingFace, ReadsBothStylesOfRopeAlike) {
+  GoldenCheckpoint checkpoint = LoadCase("llama_hetero");
+  checkpoint.config["rope_parameters"] = {{"rope_theta", 500.0}};
+  const auto new_style = Read(checkpoint);
+  checkpoint.config.erase("rope_parameters");
+  checkpoint.config["rope_theta"] = 500.0;
+  checkpoint.config["rope_scaling"] = nullptr;
+  const auto old_style = Read(checkpoint);
+
+  ASSERT_TRUE(new_style.ok()) << new_style.status();
+  ASSERT_TRUE(old_style.ok()) << old_style.status();
+  const auto rope = [](const PolicyDescription& policy) {
+    return std::get<GqaConfig>(policy.decoder.stages[0].layers[0].attention)
+        .rope.inverse_frequencies;
+  };
+  EXPECT_EQ(rope(*new_style), rope(*old_style));
+  EXPECT_FLOAT_EQ(rope(*new_style)[1], 1.0F / std::sqrt(std::sqrt(500.0F)));
+}
+
+// What upstream accepts besides (errors.json of the recorded cases).
+TEST(HuggingFace, AcceptsWhatChangesNothing) {
+  GoldenCheckpoint checkpoint = LoadCase("llama_noop_mix");
+  json& blocks = checkpoint.config["block_configs"];
+  blocks[1]["attention"]["num_key_value_heads"] = 4;  // of a no-op
+  blocks[0]["attention"]["foo"] = 1;                  // unknown, of a part
+  blocks.push_back(blocks[0]);                        // of no layer
+  checkpoint.tensors.push_back(checkpoint.tensors[0]);
+  checkpoint.tensors.back().name =
+      "model.layers.0.self_attn.rotary_emb.inv_freq";
+
+  const auto policy = Read(checkpoint);
+
+  ASSERT_TRUE(policy.ok()) << policy.status();
+  EXPECT_THAT(policy->decoder.stages[0].layers, SizeIs(5));
+}
+
+// --- damage ------------------------------------------------------------------
+
+class DamagedHuggingFace : public ::testing::TestWithParam<const char*> {
+ protected:
+  GoldenCheckpoint whole() const { return LoadCase(GetParam()); }
+};
+
+INSTANTIATE_TEST_SUITE_P(Checkpoints, DamagedHuggingFace,
+                         ::testing::ValuesIn(kCases), [](const auto& info) {
+                           return std::string(info.param);
+                         });
+
+TEST_P(DamagedHuggingFace, NamesEachMissingTensor) {
+  ExpectMissingTensorsNamed(kHuggingFace, whole());
+}
+
+TEST_P(DamagedHuggingFace, NamesEachExtraTensor) {
+  ExpectExtraTensorsNamed(kHuggingFace, whole());
+}
+
+TEST_P(DamagedHuggingFace, NamesEachMisshapenTensor) {
+  ExpectMisshapenTensorsNamed(kHuggingFace, whole());
+}
+
+TEST_P(DamagedHuggingFace, NamesEachTensorOfIntegers) {
+  ExpectIntegerTensorsNamed(kHuggingFace, whole());
+}
+
+// Keys that change nothing, whatever they hold; model_type decides whether this
+// format is asked at all; the others are refused whole (below).
+const std::vector<std::string>& IgnoredKeys() {
+  static const auto* const keys =
+      new std::vector<std::string>{"architectures",
+                                   "attention_dropout",
+                                   "bos_token_id",
+                                   "dtype",
+                                   "eos_token_id",
+                                   "initializer_range",
+                                   "model_type",
+                                   "pad_token_id",
+                                   "pretraining_tp",
+                                   "torch_dtype",
+                                   "transformers_version",
+                                   "use_cache",
+                                   "sliding_window",
+                                   "max_window_layers",
+                                   "weights_precision",
+                                   "llama4",
+                                   "mamba",
+                                   "moe",
+                                   "parallel_blocks",
+                                   "sparsify"};
+  return *keys;
+}
+
+TEST(HuggingFace, NamesEachKeyOfAnotherType) {
+  ExpectKeysOfAnotherTypeNamed(kHuggingFace, LoadCase("llama_hetero"),
+                               IgnoredKeys());
+}
+
+struct WrongValue {
+  const char* name;
+  const char* checkpoint;
+  const char* path;
+  const char* value;  // JSON; nullptr: the key is removed
+  const char* error;
+};
+
+class WrongValueHuggingFace : public ::testing::TestWithParam<WrongValue> {};
+
+TEST_P(WrongValueHuggingFace, IsNamed) {
+  const WrongValue& wrong = GetParam();
+  GoldenCheckpoint checkpoint = LoadCase(wrong.checkpoint);
+  const json::json_pointer path(wrong.path);
+  if (wrong.value == nullptr) {
+    checkpoint.config[path.parent_pointer()].erase(path.back());
+  } else {
+    checkpoint.config[path] = json::parse(wrong.value);
+  }
+
+  EXPECT_THAT(ErrorOf(checkpoint),
+              HasSubstr(std::string("dir/config.json: ") + wrong.error));
+}
+
+constexpr char kHetero[] = "llama_hetero";
+constexpr char kNoOps[] = "llama_noop_mix";
+constexpr char kQwen3[] = "qwen3_hetero_tied";
+
+INSTANTIATE_TEST_SUITE_P(
+    Configs, WrongValueHuggingFace,
+    ::testing::ValuesIn(std::vector<WrongValue>{
+        {"NoKvHeads", kHetero, "/block_configs/1/attention/num_key_value_heads",
+         "null", "block_configs.1.attention.num_key_value_heads: is null"},
+        {"NoFfnWidth", kHetero, "/block_configs/2/ffn/intermediate_size",
+         nullptr, "block_configs.2.ffn.intermediate_size: is missing"},
+        {"NoOpAndLinear", kNoOps,
+         "/block_configs/1/attention/replace_with_linear", "true",
+         "block_configs.1.attention.replace_with_linear: contradicts no_op"},
+        {"NoOpAndMamba", kNoOps, "/block_configs/1/attention/mamba", "{}",
+         "block_configs.1.attention.mamba: is not supported"},
+        {"Llama4", kHetero, "/block_configs/0/attention/llama4", "{}",
+         "block_configs.0.attention.llama4: is not supported"},
+        {"Sparsify", kHetero, "/block_configs/0/ffn/sparsify", "{}",
+         "block_configs.0.ffn.sparsify: is not supported"},
+        {"Experts", kHetero, "/block_configs/3/ffn/moe",
+         R"({"num_local_experts": 2, "num_experts_per_tok": 3})",
+         "block_configs.3.ffn.moe: is not supported"},
+        {"UnknownOfBlock", kHetero, "/block_configs/1/foo", "1",
+         "block_configs.1.foo: is not"},
+        {"TooFewBlocks", kHetero, "/block_configs", "[]",
+         "block_configs: has 0 entries, but there are 4 layers"},
+        {"KvHeadsThatDoNotDivide", kHetero,
+         "/block_configs/2/attention/num_key_value_heads", "3",
+         "num_key_value_heads: of layer 2, 3, must divide "
+         "num_attention_heads, 4"},
+        {"NoAttention", kHetero, "/block_configs/0/attention", "null",
+         "block_configs.0.attention: is null"},
+        {"ParallelBlocks", kHetero, "/block_configs/0/parallel_blocks", "[{}]",
+         "block_configs.0.parallel_blocks: is not supported"},
+        {"LayerBeyond", kHetero, "/per_layer_config",
+         R"({"4": {"skip": ["mlp"]}})",
+         "per_layer_config.4: is none of the 4 layers"},
+        {"LayerByName", kHetero, "/per_layer_config",
+         R"({"last": {"skip": ["mlp"]}})",
+         "per_layer_config.last: is none of the 4 layers"},
+        {"SkipOfSomethingElse", kHetero, "/per_layer_config",
+         R"({"1": {"skip": ["norm"]}})",
+         "per_layer_config.1.skip: has an entry that is neither attention nor "
+         "mlp"},
+        {"SkipOfAWord", kHetero, "/per_layer_config",
+         R"({"1": {"skip": "mlp"}})",
+         "per_layer_config.1.skip: must be an array"},
+        {"UnknownOverride", kHetero, "/per_layer_config",
+         R"({"1": {"hidden_size": 16}})",
+         "per_layer_config.1.hidden_size: is "
+         "not"},
+        {"Activation", kHetero, "/hidden_act", "\"tanh\"",
+         "hidden_act: is none of silu, gelu, relu"},
+        {"OddHeads", kHetero, "/head_dim", "7", "head_dim: must be even"},
+        {"RopeType", kHetero, "/rope_parameters/rope_type", "\"yarn\"",
+         "rope_parameters.rope_type: is neither default nor llama3"},
+        {"OldRopeType", "llama3_rope", "/rope_scaling/rope_type", "\"dynamic\"",
+         "rope_scaling.rope_type: is neither default nor llama3"},
+        {"NoFactor", "llama3_rope", "/rope_scaling/factor", nullptr,
+         "rope_scaling.factor: is missing"},
+        {"RopeThetaOfAWord", "llama3_rope", "/rope_theta", "\"big\"",
+         "rope_theta: must be a number"},
+        {"SlidingWindow", kQwen3, "/use_sliding_window", "true",
+         "use_sliding_window: sliding windows are not supported"},
+        {"SlidingLayer", kQwen3, "/layer_types/2", "\"sliding_attention\"",
+         "layer_types: has an entry other than full_attention"},
+        {"LayerTypesOfAWord", kQwen3, "/layer_types", "\"full_attention\"",
+         "layer_types: must be an array"},
+    }),
+    [](const auto& info) { return std::string(info.param.name); });
+
+TEST(HuggingFace, WantsTheLinearThatReplacesABlock) {
+  GoldenCheckpoint checkpoint = LoadCase("llama_hetero");
+  checkpoint.config["block_configs"][2]["ffn"]["replace_with_linear"] = true;
+
+  EXPECT_THAT(ErrorOf(checkpoint),
+              HasSubstr("'model.layers.2.mlp.linear_mlp.weight' is missing"));
+}
+
+TEST(HuggingFace, RefusesTensorsOfLayersThatAreNotThere) {
+  GoldenCheckpoint checkpoint = LoadCase("llama_hetero");
+  checkpoint.tensors.push_back(checkpoint.tensors[0]);
+  checkpoint.tensors.back().name = "model.layers.4.mlp.up_proj.weight";
+
+  EXPECT_THAT(ErrorOf(checkpoint),
+              HasSubstr("'model.layers.4.mlp.up_proj.weight'"));
+}
+
+TEST(HuggingFace, RefusesABiasThatTheConfigDoesNotHave) {
+  GoldenCheckpoint checkpoint = LoadCase("llama_hetero");
+  checkpoint.tensors.push_back(checkpoint.tensors[0]);
+  checkpoint.tensors.back().name = "model.layers.0.self_attn.q_proj.bias";
+
+  EXPECT_THAT(ErrorOf(checkpoint),
+              HasSubstr("'model.layers.0.self_attn.q_proj.bias'"));
+}
+
+TEST(HuggingFace, LeavesOtherModelTypesToOthers) {
+  EXPECT_TRUE(
+      kHuggingFace.recognise(json::parse(R"({"model_type": "qwen2"})")));
+  EXPECT_FALSE(
+      kHuggingFace.recognise(json::parse(R"({"model_type": "gpt_oss"})")));
+  EXPECT_FALSE(kHuggingFace.recognise(json::parse(R"({"model_type": 1})")));
+  EXPECT_FALSE(kHuggingFace.recognise(json::parse("{}")));
+}
+
+}  // namespace
+}  // namespace stepd::checkpoint
