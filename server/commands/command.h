@@ -24,9 +24,9 @@ inline constexpr int kExitBadInput = 2;  // flags, configuration, checkpoint
 // Which checkpoint to load, and how (LoadOptions of model/loader.h).
 struct PolicySource {
   std::string path;
-  std::string device;
-  std::string kernels;
-  std::string dtype;
+  std::string device = "cpu";
+  std::string kernels = "auto";
+  std::string dtype = "float32";
   std::int64_t num_loops = 0;  // 0: as the checkpoint says
 };
 

@@ -54,12 +54,14 @@ int RunInspect(const InspectOptions& options, const PolicyLoader& load_policy) {
 void AddInspectCommand(CLI::App* app, PolicyLoader load_policy,
                        int* exit_code) {
   auto options = std::make_shared<InspectOptions>();
-  options->source.device = "cpu";
-  options->source.kernels = "auto";
   CLI::App* inspect = app->add_subcommand(
       "inspect", "Show what a checkpoint is and costs, or why it is refused");
   inspect->add_option("checkpoint", options->source.path, "Its directory")
       ->required();
+  inspect
+      ->add_option("--dtype,--model.dtype", options->source.dtype,
+                   "float32 | bfloat16: of the large matrices")
+      ->capture_default_str();
   inspect
       ->add_option("--model.n_loops", options->source.num_loops,
                    "How often a looped stage runs; 0: as the checkpoint says")

@@ -113,9 +113,6 @@ void AddVerifyCommand(CLI::App* app, PolicyLoader load_policy, int* exit_code) {
       ->add_option("--tolerance", options->tolerance,
                    "Largest |got - want| / max(1, |want|)")
       ->capture_default_str();
-  options->source.device = "cpu";
-  options->source.kernels = "auto";
-  options->source.dtype = kFloat32;
   verify
       ->add_option("--model.device", options->source.device,
                    "cpu | cuda | cuda:N | auto")

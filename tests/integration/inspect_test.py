@@ -94,7 +94,8 @@ def test_inspect_lists_the_layers_of_every_family(
     assert sum(layer["kv_bytes_per_token"] for layer in layers) == kv_bytes
     inside = sum(layer["parameters"] for layer in layers)
     assert inside + answer["parameters_in_no_layer"] == answer["parameters"]
-    assert answer["weight_bytes"] == 4 * answer["parameters"]
+    # What is resident: some matrices are folded or kept in two layouts.
+    assert 0.8 < answer["weight_bytes"] / (4 * answer["parameters"]) < 1.2
 
 
 def test_inspect_counts_the_parameters_of_each_layer(
@@ -135,7 +136,7 @@ def test_inspect_names_what_is_refused(
     text = inspect(checkpoint)
     answer = inspect(checkpoint, "--json")
 
-    why = "block_configs[2]: attention.mamba: is not supported"
+    why = "block_configs.2.attention.mamba: is not supported"
     assert (text.returncode, text.stdout) == (2, "")
     assert "stepd: refused: " in text.stderr
     assert why in text.stderr
