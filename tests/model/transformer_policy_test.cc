@@ -119,7 +119,7 @@ class TransformerPolicyTest : public testing::TestWithParam<RandomPolicyShape> {
 };
 
 std::vector<RandomPolicyShape> Shapes() {
-  std::vector<RandomPolicyShape> shapes(9);
+  std::vector<RandomPolicyShape> shapes(13);
   shapes[0].name = "gqa";
   shapes[1].name = "mha_concat_compute_tokens";
   shapes[1].num_kv_heads = 4;
@@ -152,6 +152,20 @@ std::vector<RandomPolicyShape> Shapes() {
   shapes[8].num_banks = 2;
   shapes[8].head_dim = 5;
   shapes[8].has_rope = false;
+  shapes[9].name = "mla";
+  shapes[9].attention = {AttentionKind::kMla};
+  shapes[10].name = "moe";
+  shapes[10].ffn = {FfnKind::kMoe};
+  shapes[11].name = "no_ops_and_linears";
+  shapes[11].num_layers = 5;
+  shapes[11].attention = {AttentionKind::kNoOp, AttentionKind::kGqa,
+                          AttentionKind::kLinear, AttentionKind::kNoOp};
+  shapes[11].ffn = {FfnKind::kDense, FfnKind::kNoOp, FfnKind::kLinear,
+                    FfnKind::kNoOp};
+  shapes[12].name = "looped_mla_moe";
+  shapes[12].attention = {AttentionKind::kMla, AttentionKind::kGqa};
+  shapes[12].ffn = {FfnKind::kMoe, FfnKind::kDense};
+  shapes[12].num_loops = 4;
   return shapes;
 }
 

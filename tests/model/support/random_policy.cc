@@ -4,8 +4,11 @@
 #include "tests/model/support/random_policy.h"
 
 #include <cmath>
+#include <cstddef>
+#include <cstdlib>
 #include <random>
 #include <utility>
+#include <variant>
 
 #include "ATen/Functions.h"
 #include "ATen/TensorOperators.h"
@@ -60,7 +63,20 @@ DenseFfnConfig RandomFfn(const RandomPolicyShape& shape) {
   return ffn;
 }
 
-LayerConfig RandomLayer(const RandomPolicyShape& shape) {
+MoeConfig RandomMoe(const RandomPolicyShape& shape) {
+  constexpr int kNumExperts = 5;
+  MoeConfig moe;
+  moe.router = RandomLinear(kNumExperts, shape.hidden_dim, false);
+  moe.selection_bias = at::randn({kNumExperts}) * 0.1;
+  moe.top_k = 2;
+  for (int i = 0; i < kNumExperts; ++i) {
+    moe.experts.push_back(RandomFfn(shape));
+  }
+  moe.shared_experts.push_back(RandomFfn(shape));
+  return moe;
+}
+
+GqaConfig RandomGqa(const RandomPolicyShape& shape) {
   GqaConfig attention;
   attention.num_heads = shape.num_heads;
   attention.num_kv_heads = shape.num_kv_heads;
@@ -70,20 +86,117 @@ LayerConfig RandomLayer(const RandomPolicyShape& shape) {
   }
   if (shape.has_rope) attention.rope = MakeRope(shape.head_dim);
   attention.window_left = shape.window_left;
-  LayerConfig layer;
-  layer.attention_norm = RandomNorm(shape.hidden_dim);
-  layer.attention = std::move(attention);
-  layer.ffn_norm = RandomNorm(shape.hidden_dim);
-  if (shape.num_banks == 1) {
-    layer.ffn = RandomFfn(shape);
-    return layer;
+  return attention;
+}
+
+MlaConfig RandomMla(const RandomPolicyShape& shape) {
+  constexpr std::int64_t kQueryRank = 14;
+  const std::int64_t d = shape.hidden_dim;
+  const std::int64_t heads = shape.num_heads;
+  MlaConfig mla;
+  mla.num_heads = shape.num_heads;
+  mla.latent_dim = 12;
+  mla.nope_dim = 6;
+  mla.rope_dim = shape.head_dim;
+  mla.v_dim = 10;
+  mla.q_down = RandomLinear(kQueryRank, d, false);
+  mla.q_norm = RandomNorm(kQueryRank);
+  mla.q_up_nope = RandomLinear(heads * mla.nope_dim, kQueryRank, false);
+  mla.q_up_rope = RandomLinear(heads * mla.rope_dim, kQueryRank, false);
+  mla.kv_down = RandomLinear(mla.latent_dim + mla.rope_dim, d, false);
+  mla.kv_norm = RandomNorm(mla.latent_dim);
+  mla.kv_up =
+      RandomLinear(heads * (mla.nope_dim + mla.v_dim), mla.latent_dim, false)
+          .weight;
+  mla.o = RandomLinear(d, heads * mla.v_dim, false);
+  mla.rope = MakeRope(mla.rope_dim);
+  return mla;
+}
+
+AttentionConfig RandomAttention(const RandomPolicyShape& shape,
+                                AttentionKind kind) {
+  switch (kind) {
+    case AttentionKind::kGqa:
+      return RandomGqa(shape);
+    case AttentionKind::kMla:
+      return RandomMla(shape);
+    case AttentionKind::kLinear:
+      return LinearMixer{
+          RandomLinear(shape.hidden_dim, shape.hidden_dim, false)};
+    case AttentionKind::kNoOp:
+      return NoOp();
   }
+  std::abort();
+}
+
+FfnConfig RandomFfnOfKind(const RandomPolicyShape& shape, FfnKind kind) {
+  switch (kind) {
+    case FfnKind::kDense:
+      break;
+    case FfnKind::kMoe:
+      return RandomMoe(shape);
+    case FfnKind::kLinear:
+      return LinearMixer{
+          RandomLinear(shape.hidden_dim, shape.hidden_dim, false)};
+    case FfnKind::kNoOp:
+      return NoOp();
+  }
+  if (shape.num_banks == 1) return RandomFfn(shape);
   BankedFfnConfig ffn;
   for (int i = 0; i < shape.num_banks; ++i) {
     ffn.banks.push_back(RandomFfn(shape));
   }
-  layer.ffn = std::move(ffn);
+  return ffn;
+}
+
+// Layer number `i`.
+LayerConfig RandomLayer(const RandomPolicyShape& shape, int i) {
+  const auto number = static_cast<std::size_t>(i);
+  LayerConfig layer;
+  layer.attention =
+      RandomAttention(shape, shape.attention[number % shape.attention.size()]);
+  layer.ffn = RandomFfnOfKind(shape, shape.ffn[number % shape.ffn.size()]);
+  // A no-op has no norm.
+  if (!std::holds_alternative<NoOp>(layer.attention)) {
+    layer.attention_norm = RandomNorm(shape.hidden_dim);
+  }
+  if (!std::holds_alternative<NoOp>(layer.ffn)) {
+    layer.ffn_norm = RandomNorm(shape.hidden_dim);
+  }
   return layer;
+}
+
+RecurrentLoopConfig RandomLoop(const RandomPolicyShape& shape) {
+  constexpr std::int64_t kLoraRank = 3;
+  const std::int64_t d = shape.hidden_dim;
+  RecurrentLoopConfig loop;
+  loop.num_loops = shape.num_loops;
+  loop.loop_embeddings = at::randn({shape.num_loops, d / 8});
+  loop.norm = RandomNorm(d);
+  loop.decay = at::rand({d});
+  loop.injection = at::randn({d}) * 0.1;
+  loop.lora_down = RandomLinear(kLoraRank, d, false);
+  // One row less than there are loops: the last one is used twice.
+  loop.lora_scale = at::randn({shape.num_loops - 1, kLoraRank});
+  loop.lora_up = at::randn({kLoraRank, d}) * 0.1;
+  loop.halt = RandomLinear(1, d, true);
+  // Some tokens halt early, some never.
+  loop.halt_threshold = 0.9F;
+  return loop;
+}
+
+std::vector<StageConfig> RandomStages(const RandomPolicyShape& shape) {
+  StageConfig stage;
+  for (int i = 0; i < shape.num_layers; ++i) {
+    stage.layers.push_back(RandomLayer(shape, i));
+  }
+  if (shape.num_loops == 0) return {std::move(stage)};
+  stage.loop = RandomLoop(shape);
+  std::vector<StageConfig> stages(3);
+  stages[0].layers.push_back(RandomLayer(shape, 0));
+  stages[1] = std::move(stage);
+  stages[2].layers.push_back(RandomLayer(shape, 0));
+  return stages;
 }
 
 EmbedderConfig RandomEmbedder(const RandomPolicyShape& shape) {
@@ -170,11 +283,7 @@ PolicyDescription MakeRandomPolicy(const RandomPolicyShape& shape, int seed) {
   policy.embedder =
       is_typed ? TypedTokensEmbedder(shape) : RandomEmbedder(shape);
   policy.decoder.hidden_dim = shape.hidden_dim;
-  StageConfig stage;
-  for (int i = 0; i < shape.num_layers; ++i) {
-    stage.layers.push_back(RandomLayer(shape));
-  }
-  policy.decoder.stages.push_back(std::move(stage));
+  policy.decoder.stages = RandomStages(shape);
   policy.heads = {RandomHead("q", shape.hidden_dim, kNumActions),
                   RandomHead("value", shape.hidden_dim, 1)};
   policy.action = {"q", ScoreRule::kOutput, kNumActions};

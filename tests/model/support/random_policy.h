@@ -16,10 +16,19 @@
 
 namespace stepd {
 
+enum class AttentionKind { kGqa, kMla, kLinear, kNoOp };
+enum class FfnKind { kDense, kMoe, kLinear, kNoOp };
+
 struct RandomPolicyShape {
   std::string name;
   std::int64_t hidden_dim = 32;
   int num_layers = 2;
+  // Of the layers, in turn.
+  std::vector<AttentionKind> attention = {AttentionKind::kGqa};
+  std::vector<FfnKind> ffn = {FfnKind::kDense};
+  // More than 0: the layers are a stage that loops, and there is one more such
+  // layer before and after it.
+  int num_loops = 0;
   int num_heads = 4;
   int num_kv_heads = 2;
   int head_dim = 8;
