@@ -19,13 +19,14 @@ namespace stepd::checkpoint {
 
 namespace {
 
+constexpr char kImageRefused[] =
+    "'image' is refused: a checkpoint lacks the tokenizer of images";
+
 void ReadNumericModality(ConfigReader config,
                          std::vector<Modality>* modalities) {
   Modality modality;
   if (config.Has("type") && config.RequireString("type") == "image") {
-    config.Fail("type",
-                "'image' is refused: a checkpoint lacks the tokenizer of "
-                "images");
+    config.Fail("type", kImageRefused);
   }
   modality.kind = ReadModalityKind({{"discrete", ModalityKind::kDiscrete},
                                     {"rff", ModalityKind::kRff},
@@ -162,8 +163,17 @@ MouseEncoder ReadMouseNumericEncoder(std::int64_t hidden_dim,
 
 namespace {
 
+// Why text is refused. The libraries that read a tokenizer.json are written in
+// Rust; Debian has none for C++, and no Python wheel brings one.
+std::string NeedsTokenizer(bool has_tokenizer) {
+  return has_tokenizer
+             ? "needs a tokenizer; the checkpoint has a tokenizer.json, but "
+               "this build of stepd has no library that reads it"
+             : "needs a tokenizer, and the checkpoint has no tokenizer.json";
+}
+
 // The names in "{a}{b}"; anything else is text, and needs a tokenizer.
-std::vector<std::string> ReadFormat(ConfigReader* kwargs) {
+std::vector<std::string> ReadFormat(bool has_tokenizer, ConfigReader* kwargs) {
   const std::string format = kwargs->RequireString("format");
   std::vector<std::string> names;
   for (absl::string_view rest = format; !rest.empty();) {
@@ -171,11 +181,10 @@ std::vector<std::string> ReadFormat(ConfigReader* kwargs) {
     const absl::string_view name =
         rest.front() == '{' && end != rest.npos ? rest.substr(1, end - 1) : "";
     if (name.empty() || name.find_first_of("{!:.[ ") != name.npos) {
-      kwargs->Fail(
-          "format",
-          absl::StrCat("must be a row of plain {field}s, not '",
-                       rest.substr(0, 20),
-                       "': text needs a tokenizer, which stepd lacks"));
+      kwargs->Fail("format",
+                   absl::StrCat("must be a row of plain {field}s, not '",
+                                rest.substr(0, 20), "': text ",
+                                NeedsTokenizer(has_tokenizer)));
       return {};
     }
     names.emplace_back(name);
@@ -185,14 +194,15 @@ std::vector<std::string> ReadFormat(ConfigReader* kwargs) {
   return names;
 }
 
-void ReadTextModality(std::int64_t vocabulary, ConfigReader config,
-                      std::vector<Modality>* modalities) {
+void ReadTextModality(std::int64_t vocabulary, bool has_tokenizer,
+                      ConfigReader config, std::vector<Modality>* modalities) {
   Modality modality;
   const std::string type = config.RequireString("type");
-  if (type == "text" || type == "image") {
-    config.Fail("type", absl::StrCat("'", type,
-                                     "' is refused: it needs a tokenizer, "
-                                     "which stepd lacks"));
+  if (type == "text") {
+    config.Fail("type", absl::StrCat("'text' is refused: it ",
+                                     NeedsTokenizer(has_tokenizer)));
+  } else if (type == "image") {
+    config.Fail("type", kImageRefused);
   }
   modality.kind = ReadModalityKind({{"token", ModalityKind::kToken}}, &config);
   modality.size = vocabulary;
@@ -205,16 +215,16 @@ void ReadTextModality(std::int64_t vocabulary, ConfigReader config,
 
 }  // namespace
 
-MouseEncoder ReadMouseTextEncoder(std::int64_t hidden_dim, ConfigReader kwargs,
-                                  WeightReader weights) {
+MouseEncoder ReadMouseTextEncoder(std::int64_t hidden_dim, bool has_tokenizer,
+                                  ConfigReader kwargs, WeightReader weights) {
   RequireModelWidth(hidden_dim, &kwargs);
   constexpr char kTable[] = "embed_tokens.weight";
   const std::int64_t vocabulary = weights.FirstSize(kTable);
   std::vector<Modality> modalities;
   for (const ConfigReader& config : kwargs.RequireObjects("modalities")) {
-    ReadTextModality(vocabulary, config, &modalities);
+    ReadTextModality(vocabulary, has_tokenizer, config, &modalities);
   }
-  const std::vector<std::string> names = ReadFormat(&kwargs);
+  const std::vector<std::string> names = ReadFormat(has_tokenizer, &kwargs);
   kwargs.OptionalString("pretrained", "");  // where the tokenizer came from
   kwargs.RefuseOtherKeys();
   const at::Tensor table = weights.Take(kTable, {vocabulary, hidden_dim});

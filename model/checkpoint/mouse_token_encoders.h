@@ -23,9 +23,11 @@ MouseEncoder ReadMouseNumericEncoder(std::int64_t hidden_dim,
                                      ConfigReader kwargs,
                                      const WeightReader& weights);
 
-// Token ids in the order of a format string, as far as it needs no tokenizer.
-MouseEncoder ReadMouseTextEncoder(std::int64_t hidden_dim, ConfigReader kwargs,
-                                  WeightReader weights);
+// Token ids in the order of a format string. What needs a tokenizer is refused;
+// `has_tokenizer`: whether the checkpoint brings a tokenizer.json, for the
+// reason.
+MouseEncoder ReadMouseTextEncoder(std::int64_t hidden_dim, bool has_tokenizer,
+                                  ConfigReader kwargs, WeightReader weights);
 
 }  // namespace stepd::checkpoint
 

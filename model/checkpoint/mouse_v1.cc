@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <string>
 #include <utility>
 #include <vector>
@@ -203,8 +204,9 @@ void ReadHeads(ConfigReader config, const WeightReader& weights,
 
 // --- the checkpoint ----------------------------------------------------------
 
-MouseEncoder ReadEncoder(std::int64_t hidden_dim, ConfigReader config,
-                         const WeightReader& weights, std::string* type) {
+MouseEncoder ReadEncoder(std::int64_t hidden_dim, bool has_tokenizer,
+                         ConfigReader config, const WeightReader& weights,
+                         std::string* type) {
   *type = config.RequireString("type");
   const ConfigReader kwargs = config.RequireObject("kwargs");
   config.RefuseOtherKeys();
@@ -212,7 +214,9 @@ MouseEncoder ReadEncoder(std::int64_t hidden_dim, ConfigReader config,
   if (*type == "numeric") {
     return ReadMouseNumericEncoder(hidden_dim, kwargs, weights);
   }
-  if (*type == "text") return ReadMouseTextEncoder(hidden_dim, kwargs, weights);
+  if (*type == "text") {
+    return ReadMouseTextEncoder(hidden_dim, has_tokenizer, kwargs, weights);
+  }
   config.Fail("type",
               absl::StrCat("'", *type, "' is none of step, numeric and text"));
   return {};
@@ -259,13 +263,15 @@ absl::StatusOr<PolicyDescription> Read(const ConfigFile& file,
     config.Fail("format", absl::StrCat("must be '", kFormatName, "'"));
   }
   const std::int64_t hidden_dim = config.RequireInt("hidden_dim");
+  const bool has_tokenizer = std::filesystem::exists(
+      std::filesystem::path(file.path).parent_path() / "tokenizer.json");
   std::string backbone;
   std::string encoder_type;
   PolicyDescription policy;
   policy.decoder = ReadBackbone(hidden_dim, config.RequireObject("backbone"),
                                 weights.Under("backbone"), &backbone);
   MouseEncoder encoder =
-      ReadEncoder(hidden_dim, config.RequireObject("encoder"),
+      ReadEncoder(hidden_dim, has_tokenizer, config.RequireObject("encoder"),
                   weights.Under("encoder"), &encoder_type);
   policy.fields = std::move(encoder.fields);
   policy.embedder = std::move(encoder.embedder);

@@ -10,8 +10,11 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "model/checkpoint/format.h"
 #include "model/checkpoint/mouse_v03.h"
+#include "model/checkpoint/stored_tensor_source.h"
 #include "tests/model/checkpoint/golden_checkpoint.h"
+#include "tests/model/checkpoint/weights_files.h"
 
 namespace stepd::checkpoint {
 namespace {
@@ -327,11 +330,14 @@ INSTANTIATE_TEST_SUITE_P(
          "\"image\"", "encoder.kwargs.modalities.0.type: 'image' is refused"},
         {"TextField", kText, "/encoder/kwargs/modalities/0/type", "\"text\"",
          "encoder.kwargs.modalities.0.type: 'text' is refused: it needs a "
-         "tokenizer"},
+         "tokenizer, and the checkpoint has no tokenizer.json"},
+        {"TextImage", kText, "/encoder/kwargs/modalities/0/type", "\"image\"",
+         "encoder.kwargs.modalities.0.type: 'image' is refused"},
         {"LiteralText", kText, "/encoder/kwargs/format",
          "\"{observation} {action}{done}\"",
          "encoder.kwargs.format: must be a row of plain {field}s, not "
-         "' {action}{done}': text needs a tokenizer"},
+         "' {action}{done}': text needs a tokenizer, and the checkpoint has no "
+         "tokenizer.json"},
         {"EscapedBrace", kText, "/encoder/kwargs/format",
          "\"{{{observation}{action}{done}\"",
          "encoder.kwargs.format: must be a row of plain {field}s"},
@@ -366,6 +372,30 @@ INSTANTIATE_TEST_SUITE_P(
          "3"},
     }),
     [](const auto& info) { return std::string(info.param.name); });
+
+// With the tokenizer beside it the text encoder is refused all the same: no
+// library here reads it.
+TEST(MouseV1, SaysThatATokenizerIsThereButNotReadable) {
+  const GoldenCheckpoint checkpoint = LoadCase("text_tokens_llama");
+  const fs::path directory = MakeTestDirectory();
+  ConfigFile plain;
+  plain.path = directory / "config.json";
+  plain.json = checkpoint.config;
+  ConfigFile with_text = plain;
+  with_text.json["encoder"]["kwargs"]["format"] = "go {observation}";
+  WriteTestFile("tokenizer.json", "{}");
+  const auto read = [&](const ConfigFile& config) {
+    auto source = *StoredTensorSource::Create("weights", checkpoint.tensors);
+    return kMouseV1.read(config, source.get()).status();
+  };
+
+  EXPECT_TRUE(read(plain).ok());
+  EXPECT_THAT(std::string(read(with_text).message()),
+              HasSubstr("encoder.kwargs.format: must be a row of plain "
+                        "{field}s, not 'go {observation}': text needs a "
+                        "tokenizer; the checkpoint has a tokenizer.json, but "
+                        "this build of stepd has no library that reads it"));
+}
 
 TEST(MouseV1, RefusesACheckpointWithoutHeads) {
   GoldenCheckpoint checkpoint = LoadCase("text_tokens_llama");
