@@ -5,8 +5,10 @@
 
 #include <cmath>
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -156,6 +158,36 @@ TEST(HuggingFace, ReadsBothStylesOfRopeAlike) {
   };
   EXPECT_EQ(rope(*new_style), rope(*old_style));
   EXPECT_FLOAT_EQ(rope(*new_style)[1], 1.0F / std::sqrt(std::sqrt(500.0F)));
+}
+
+// Queries, keys and values have biases, the output projection has none.
+TEST(HuggingFace, ReadsTheBiasesOfQwen2) {
+  GoldenCheckpoint checkpoint = LoadCase("llama_hetero");
+  checkpoint.config["model_type"] = "qwen2";
+  const std::vector<std::int64_t> kv_heads = {4, 2, 1, 2};
+  for (std::size_t i = 0; i < kv_heads.size(); ++i) {
+    for (const std::string name : {"q", "k", "v"}) {
+      const std::string bias =
+          absl::StrCat("model.layers.", i, ".self_attn.", name, "_proj.bias");
+      EXPECT_EQ(ErrorOf(checkpoint),
+                absl::StrCat("dir/weights: tensor '", bias, "' is missing"));
+      StoredTensor tensor = checkpoint.tensors[0];
+      tensor.name = bias;
+      tensor.shape = {8 * (name == "q" ? 4 : kv_heads[i])};
+      tensor.strides = {1};
+      tensor.bytes = tensor.bytes.substr(
+          0, static_cast<std::size_t>(tensor.shape[0]) * sizeof(float));
+      checkpoint.tensors.push_back(std::move(tensor));
+    }
+  }
+
+  const auto policy = Read(checkpoint);
+
+  ASSERT_TRUE(policy.ok()) << policy.status();
+  const auto& gqa =
+      std::get<GqaConfig>(policy->decoder.stages[0].layers[2].attention);
+  EXPECT_EQ(gqa.banks[0].k.bias.numel(), 8);
+  EXPECT_FALSE(gqa.banks[0].o.bias.defined());
 }
 
 // What upstream accepts besides (errors.json of the recorded cases).
