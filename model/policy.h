@@ -36,6 +36,17 @@ class PolicyRunner {
   // Errors: kInternal  the computation failed. The blocks of all slices must
   //                    then be taken as holding only their cached tokens.
   virtual absl::Status Forward(const StepBatch& batch, StepResult* result) = 0;
+
+  // Prepares what the slices of a session with these inputs need besides its
+  // blocks; sessions of equal inputs share one. nullptr: nothing is needed.
+  // The runner must outlive it, and both belong to one thread.
+  //
+  // REQUIRES: CheckSessionInputs() is OK.
+  // Errors: kInternal  the computation failed.
+  virtual absl::StatusOr<std::shared_ptr<const PreparedInputs>> PrepareInputs(
+      absl::string_view /*session_inputs*/) {
+    return nullptr;
+  }
 };
 
 struct RunnerOptions {
@@ -59,6 +70,13 @@ class Policy {
   // Errors: kInvalidArgument  the step is no encoding of the spec, or becomes
   //                           no token at all; the message says which.
   virtual absl::StatusOr<int> CountTokens(absl::string_view step) const = 0;
+
+  // What a spec cannot say of encoded session inputs.
+  // Errors: kInvalidArgument  no session can have them; the message says why.
+  virtual absl::Status CheckSessionInputs(
+      absl::string_view /*session_inputs*/) const {
+    return absl::OkStatus();
+  }
 
   // Errors: kResourceExhausted  the blocks do not fit into memory.
   virtual absl::StatusOr<std::unique_ptr<PolicyRunner>> CreateRunner(

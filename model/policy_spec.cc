@@ -69,7 +69,7 @@ absl::string_view Name(DType dtype) {
 std::int64_t FieldSpec::num_elements() const { return Product(shape); }
 std::int64_t OutputSpec::num_elements() const { return Product(shape); }
 
-int PolicySpec::FindField(absl::string_view name) const {
+int FindField(const std::vector<FieldSpec>& fields, absl::string_view name) {
   return FindByName(fields, name);
 }
 

@@ -34,19 +34,19 @@ std::int64_t SizeOf(DType dtype);
 // The lower-case name NumPy uses: "int64", "float32", ...
 absl::string_view Name(DType dtype);
 
-// One named input of a step.
+// One named input of a step or of a session.
 struct FieldSpec {
   std::string name;
-  // How the policy reads it: kInt64 or kFloat32. The wire may carry any dtype
-  // that converts without loss of meaning: a smaller integer for kInt64, any
-  // real number for kFloat32.
+  // How the policy reads it: kInt64, kFloat32 or kBool. The wire may carry any
+  // dtype that converts without loss of meaning: a smaller integer for kInt64,
+  // any real number for kFloat32.
   DType dtype = DType::kFloat32;
-  // Of one step; {} is a scalar. A leading -1 varies from step to step.
+  // Of one step; {} is a scalar. A leading -1 varies from one to the next.
   std::vector<std::int64_t> shape;
   // Inclusive bounds of every element.
   std::optional<std::int64_t> min;
   std::optional<std::int64_t> max;
-  // False: a step may leave the field out.
+  // False: a step (a session) may leave the field out.
   bool required = true;
   // kInt64 only: what the values mean, value i is value_names[i]; empty: they
   // have no names.
@@ -67,6 +67,9 @@ struct OutputSpec {
 
   std::int64_t num_elements() const;
 };
+
+// Index of the field of this name, or -1.
+int FindField(const std::vector<FieldSpec>& fields, absl::string_view name);
 
 // What one layer of the decoder is and costs; shown to people.
 struct LayerSpec {
@@ -96,6 +99,9 @@ struct PolicySpec {
   std::string summary;
 
   std::vector<FieldSpec> fields;
+  // Inputs of a whole session (images, masks, conditions): given once, with
+  // the Step that opens it.
+  std::vector<FieldSpec> session_fields;
   // Everything a Step can ask for by name; at most 64, so that a set of
   // outputs is a bit mask.
   std::vector<OutputSpec> outputs;
@@ -105,6 +111,12 @@ struct PolicySpec {
 
   int min_tokens_per_step = 1;
   int max_tokens_per_step = 1;
+  // Tokens that every session begins with, made of its session inputs: they
+  // are computed together with the first step.
+  int num_prefix_tokens = 0;
+  // An answer is computed from the whole log up to its step, which must be the
+  // last of its slice: keys and values of a later forward would be others.
+  bool recomputes = false;
   // Positions the policy can tell apart; 0 = no limit.
   std::int64_t max_tokens = 0;
 
@@ -123,8 +135,7 @@ struct PolicySpec {
   std::int64_t kv_bytes_per_block() const {
     return kv_bytes_per_token * tokens_per_block;
   }
-  // Index into `fields` / `outputs`, or -1.
-  int FindField(absl::string_view name) const;
+  // Index into `outputs`, or -1.
   int FindOutput(absl::string_view name) const;
 };
 

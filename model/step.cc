@@ -28,6 +28,10 @@ float LoadFloat(const FieldValue& value, std::int64_t i) {
   return LoadUnaligned<float>(value.data, i);
 }
 
+bool LoadBool(const FieldValue& value, std::int64_t i) {
+  return value.data[i] != '\0';
+}
+
 StepLayout::StepLayout(const std::vector<FieldSpec>& fields) {
   fields_.reserve(fields.size());
   for (const FieldSpec& spec : fields) {

@@ -12,6 +12,8 @@
 //   field, optional:               one byte (1 = present), then as above
 //   field, ragged leading size:    uint32 count of leading entries, elements
 //
+// The inputs of a session are encoded in the same way, once.
+//
 // Thread safety: plain values and const functions; const access from anywhere.
 
 #ifndef STEPD_MODEL_STEP_H_
@@ -39,6 +41,7 @@ struct FieldValue {
 // Element `i` of an unaligned array.
 std::int64_t LoadInt64(const FieldValue& value, std::int64_t i = 0);
 float LoadFloat(const FieldValue& value, std::int64_t i = 0);
+bool LoadBool(const FieldValue& value, std::int64_t i = 0);
 
 // Encodes and decodes the steps of one spec.
 class StepLayout {
@@ -69,6 +72,14 @@ class StepLayout {
   std::int64_t fixed_bytes_ = 0;
 };
 
+// What a runner keeps ready of one session's inputs besides its blocks (e.g.
+// the keys and values of an image): made by PolicyRunner::PrepareInputs(),
+// immutable.
+class PreparedInputs {
+ public:
+  virtual ~PreparedInputs() = default;
+};
+
 // A set of outputs of a spec: bit i = spec.outputs[i].
 using OutputMask = std::uint64_t;
 
@@ -77,13 +88,17 @@ struct SessionSlice {
   // Encoded steps, oldest first; at least one.
   std::vector<absl::string_view> steps;
   // Tokens of the session that its blocks hold already: the position of the
-  // first new token.
+  // first new token. 0: the slice begins with the spec's prefix tokens.
   std::int64_t num_cached_tokens = 0;
   // The session's block table: block ids in order, enough for the cached and
   // the new tokens.
   absl::Span<const std::int32_t> blocks;
   // How many of the last steps are answered (0 for a part of a prefill).
   int num_answered = 0;
+  // The session's inputs, encoded; empty if the policy reads none.
+  absl::string_view session_inputs;
+  // What PrepareInputs() gave for them.
+  const PreparedInputs* prepared_inputs = nullptr;
 };
 
 // What one forward takes. Views borrow from the caller for its duration.

@@ -153,9 +153,18 @@ std::string FormatInspection(const PolicySpec& spec) {
   };
   return absl::StrCat(
       spec.summary, "\n\n", LayersText(spec), "\n", line("format", spec.format),
-      line("inputs", FieldsText(spec)), line("outputs", OutputsText(spec)),
+      line("inputs", FieldsText(spec.fields)),
+      spec.session_fields.empty()
+          ? ""
+          : line("session", FieldsText(spec.session_fields)),
+      line("outputs", OutputsText(spec)),
       line("actions", spec.num_actions, " by ", spec.action_head),
       line("step", TokensText(spec), " token(s)",
+           spec.num_prefix_tokens == 0
+               ? ""
+               : absl::StrCat(" after ", spec.num_prefix_tokens,
+                              " of the session"),
+           spec.recomputes ? ", computed with all before it (slow)" : "",
            spec.max_tokens == 0
                ? ""
                : absl::StrCat(", a session has at most ", spec.max_tokens)),
@@ -172,6 +181,10 @@ json InspectionJson(const PolicySpec& spec) {
   for (const LayerSpec& layer : spec.layers) layers.push_back(LayerJson(layer));
   json inputs = json::array();
   for (const FieldSpec& field : spec.fields) inputs.push_back(InputJson(field));
+  json session_inputs = json::array();
+  for (const FieldSpec& field : spec.session_fields) {
+    session_inputs.push_back(InputJson(field));
+  }
   json outputs = json::array();
   for (const OutputSpec& output : spec.outputs) {
     outputs.push_back({{"name", output.name}, {"shape", output.shape}});
@@ -180,11 +193,14 @@ json InspectionJson(const PolicySpec& spec) {
           {"summary", spec.summary},
           {"layers", std::move(layers)},
           {"inputs", std::move(inputs)},
+          {"session_inputs", std::move(session_inputs)},
           {"outputs", std::move(outputs)},
           {"action_head", spec.action_head},
           {"actions", spec.num_actions},
           {"min_tokens_per_step", spec.min_tokens_per_step},
           {"max_tokens_per_step", spec.max_tokens_per_step},
+          {"prefix_tokens", spec.num_prefix_tokens},
+          {"recomputes", spec.recomputes},
           {"max_tokens", spec.max_tokens},
           {"parameters", spec.num_parameters},
           {"parameters_in_no_layer", NumOtherParameters(spec)},

@@ -22,9 +22,9 @@ std::string ShapeText(const std::vector<std::int64_t>& shape) {
 
 }  // namespace
 
-std::string FieldsText(const PolicySpec& spec) {
+std::string FieldsText(const std::vector<FieldSpec>& fields) {
   std::string text;
-  for (const FieldSpec& field : spec.fields) {
+  for (const FieldSpec& field : fields) {
     absl::StrAppend(&text, text.empty() ? "" : ", ", field.name,
                     field.required ? " " : "? ", Name(field.dtype),
                     ShapeText(field.shape));

@@ -9,13 +9,14 @@
 #define STEPD_SERVER_COMMANDS_SPEC_TEXT_H_
 
 #include <string>
+#include <vector>
 
 #include "model/policy_spec.h"
 
 namespace stepd {
 
-// "action int64, obs? float32[any, 4]": a ? marks what a step may leave out.
-std::string FieldsText(const PolicySpec& spec);
+// "action int64, obs? float32[any, 4]": a ? marks what may be left out.
+std::string FieldsText(const std::vector<FieldSpec>& fields);
 
 // "logits[53], hidden[32]".
 std::string OutputsText(const PolicySpec& spec);

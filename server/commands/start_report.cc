@@ -48,6 +48,10 @@ std::int64_t NumFullSessions(const PolicySpec& spec,
                              std::int64_t{spec.max_tokens_per_step}, &tokens)) {
     return 0;
   }
+  if (__builtin_add_overflow(tokens, std::int64_t{spec.num_prefix_tokens},
+                             &tokens)) {
+    return 0;
+  }
   if (spec.max_tokens > 0) tokens = std::min(tokens, spec.max_tokens);
   const std::int64_t blocks = tokens / spec.tokens_per_block +
                               (tokens % spec.tokens_per_block != 0 ? 1 : 0);
@@ -66,7 +70,7 @@ std::vector<LogField> StartReportFields(const StartReport& report) {
       {"device", absl::StrCat(spec.device, ", ", spec.dtype, ", ",
                               report.engine.num_executors, " executor(s)")},
       {"kernels", spec.kernels},
-      {"step", absl::StrCat(FieldsText(spec), " -> ", spec.num_actions,
+      {"step", absl::StrCat(FieldsText(spec.fields), " -> ", spec.num_actions,
                             " actions by ", spec.action_head)},
       {"kv_cache",
        absl::StrCat(FormatSize(spec.kv_bytes_per_token), " per token, ",
@@ -76,6 +80,13 @@ std::vector<LogField> StartReportFields(const StartReport& report) {
       {"grpc", absl::StrCat(WithPort(report.grpc_address, report.grpc_port),
                             report.has_tls ? " (TLS)" : " (no TLS)")},
   };
+  if (!spec.session_fields.empty()) {
+    fields.emplace_back("session", FieldsText(spec.session_fields));
+  }
+  if (spec.recomputes) {
+    fields.emplace_back("slow",
+                        "every answer is computed from the whole session");
+  }
   if (!report.http_address.empty()) {
     fields.emplace_back(
         "http", absl::StrCat(WithPort(report.http_address, report.http_port),

@@ -29,6 +29,8 @@ inline constexpr absl::string_view kFieldMissing = "FIELD_MISSING";
 inline constexpr absl::string_view kFieldType = "FIELD_TYPE";
 inline constexpr absl::string_view kFieldShape = "FIELD_SHAPE";
 inline constexpr absl::string_view kFieldRange = "FIELD_RANGE";
+// Inputs of a session that has begun already.
+inline constexpr absl::string_view kSessionInputs = "SESSION_INPUTS";
 inline constexpr absl::string_view kOutputUnknown = "OUTPUT_UNKNOWN";
 inline constexpr absl::string_view kSampling = "SAMPLING";
 inline constexpr absl::string_view kLimit = "LIMIT";

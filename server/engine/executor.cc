@@ -39,18 +39,10 @@ const std::string& ActorOf(const Task& task) {
       [](const auto& t) -> const std::string& { return t.actor_id; }, task);
 }
 
-// OK unless the caller no longer wants an answer.
-absl::Status CheckWanted(const StepTask& task, MonotonicTime now) {
-  if (task.is_cancelled != nullptr &&
-      task.is_cancelled->load(std::memory_order_acquire)) {
-    return Error(absl::StatusCode::kCancelled, reason::kCancelled,
-                 "cancelled before it ran");
-  }
-  if (task.deadline <= now) {
-    return Error(absl::StatusCode::kDeadlineExceeded, reason::kDeadline,
-                 "the deadline passed before it ran");
-  }
-  return absl::OkStatus();
+absl::Status ComputationFailed(const std::string& id) {
+  return Error(absl::StatusCode::kInternal, reason::kInternal,
+               absl::StrCat("the computation failed (error ", id, ")"),
+               {{"error_id", id}});
 }
 
 }  // namespace
@@ -63,8 +55,10 @@ Executor::Executor(Parts parts, const ExecutorOptions& options)
       clock_(parts.clock),
       budget_(parts.budget),
       runner_(std::move(parts.runner)),
+      slicer_(policy_, options.context),
+      admission_(spec_, slicer_, options.context, options.num_blocks),
       pool_(options.num_blocks),
-      table_(StepLayout(spec_.fields).fixed_bytes()),
+      table_({StepLayout(spec_.fields).fixed_bytes(), spec_.num_prefix_tokens}),
       ready_(options.batching) {}
 
 Executor::~Executor() {
@@ -226,7 +220,7 @@ void Executor::TakeFrom(const ReadyQueue::List& list, std::int64_t max_tokens,
 // longest can run.
 void Executor::TakeOverdue(MonotonicTime now) {
   Work* work = overdue_;
-  if (CheckWanted(work->step(), now).ok() && CheckLimits(*work).ok()) {
+  if (CheckWanted(work->step(), now).ok() && admission_.Check(*work).ok()) {
     EvictWaiting(work);
   }
   TryTake(work, options_.batching.max_batch_tokens, now);
@@ -246,9 +240,7 @@ Executor::Taken Executor::TryTake(Work* work, std::int64_t max_tokens,
   }
   // A step is never split: the first one may exceed the limit.
   const std::int64_t room = max_tokens - batch_tokens_;
-  if (!is_first && TokensAt(*work, NextContext(*work).end) > room) {
-    return Taken::kNoRoom;
-  }
+  if (!is_first && slicer_.SmallestSlice(*work) > room) return Taken::kNoRoom;
   if (!work->is_started && !TryStart(work, now)) return Taken::kNo;
   ready_.Remove(work);
   if (overdue_ == work) overdue_ = nullptr;
@@ -256,49 +248,17 @@ Executor::Taken Executor::TryTake(Work* work, std::int64_t max_tokens,
   return Taken::kYes;
 }
 
-// The next steps of `work` in at most `max_tokens` tokens, but at least one
-// step: first what its context lacks in the blocks, then what is new, up to the
-// next step that rebuilds the context.
+// The next steps of `work` in about `max_tokens` tokens.
 void Executor::AddSlice(Work* work, std::int64_t max_tokens) {
-  Session& session = *work->session;
-  const StepTask& task = work->step();
-  const std::int64_t first_new = work->first_new_step();
-  const std::int64_t end =
-      session.num_steps() + static_cast<std::int64_t>(task.steps.size());
-  const ContextSpan context = NextContext(*work);
-  // The old context is gone, whatever becomes of the task.
-  if (context.begin != work->cached.begin) ForgetCached(&session);
-  work->cached = context;
-
   SessionSlice& slice = NextSlice();
-  slice.steps.clear();
-  slice.num_cached_tokens = context.num_tokens;
-  slice.blocks = session.blocks;
-  work->ClearSlice();
-  std::int64_t i = context.end;
-  for (; i < end; ++i) {
-    if (options_.context.BeginFor(context.begin, i) != context.begin) break;
-    const std::int64_t tokens = TokensAt(*work, i);
-    if (!slice.steps.empty() && work->slice_tokens() + tokens > max_tokens) {
-      break;
-    }
-    slice.steps.push_back(StepAt(*work, i));
-    if (i < first_new) {
-      work->slice_old_tokens += tokens;
-      ++work->slice_old_steps;
-    } else {
-      work->slice_new_tokens += tokens;
-      ++work->slice_new_steps;
-    }
-  }
-  work->slice_rows = task.answer_all_steps
-                         ? static_cast<int>(work->slice_new_steps)
-                         : (i == end ? 1 : 0);
-  slice.num_answered = work->slice_rows;
+  const std::int64_t old_begin = work->cached.begin;
+  slicer_.Fill(work, max_tokens, &slice);
+  // The old context is gone, whatever becomes of the task.
+  if (work->cached.begin != old_begin) ForgetCached(work->session);
   batch_works_.push_back(work);
   batch_tokens_ += work->slice_tokens();
   batch_rows_ += work->slice_rows;
-  batch_.outputs |= task.outputs;
+  batch_.outputs |= work->step().outputs;
 }
 
 SessionSlice& Executor::NextSlice() {
@@ -311,87 +271,18 @@ SessionSlice& Executor::NextSlice() {
   return batch_.slices.back();
 }
 
-absl::string_view Executor::StepAt(const Work& work, std::int64_t index) const {
-  const Session& session = *work.session;
-  if (index < session.num_steps()) return session.log[index];
-  const auto& task = std::get<StepTask>(work.task);
-  return task.steps[static_cast<std::size_t>(index - session.num_steps())];
-}
-
-// Every step was counted before, when its task was validated.
-std::int64_t Executor::TokensAt(const Work& work, std::int64_t index) const {
-  if (spec_.min_tokens_per_step == spec_.max_tokens_per_step) {
-    return spec_.min_tokens_per_step;
-  }
-  return policy_.CountTokens(StepAt(work, index)).value();
-}
-
-ContextSpan Executor::CachedBy(const Work& work) const {
-  return work.is_started ? work.cached : work.session->cached();
-}
-
-// The context of the next new step, as far as the blocks hold it.
-ContextSpan Executor::NextContext(const Work& work) const {
-  const ContextSpan cached = CachedBy(work);
-  const std::int64_t begin =
-      options_.context.BeginFor(cached.begin, work.first_new_step());
-  if (begin == cached.begin) return cached;
-  return {begin, begin, 0};
-}
-
-// Tokens that the next batches compute for `work`, up to its end or to the next
-// rebuild of its context.
-std::int64_t Executor::TokensLeft(const Work& work) const {
-  const auto& task = std::get<StepTask>(work.task);
-  const ContextSpan context = NextContext(work);
-  if (context.begin == work.session->window_start) {
-    return work.session->num_tokens + work.num_new_tokens - context.num_tokens;
-  }
-  const std::int64_t end = std::min(
-      context.begin + options_.context.max_steps,
-      work.session->num_steps() + static_cast<std::int64_t>(task.steps.size()));
-  std::int64_t tokens = 0;
-  for (std::int64_t i = context.end; i < end; ++i) tokens += TokensAt(work, i);
-  return tokens;
-}
-
-// Tokens of the longest context that `work` goes through.
-std::int64_t Executor::MostTokens(const Work& work) const {
-  const Session& session = *work.session;
-  const auto& task = std::get<StepTask>(work.task);
-  const auto num_steps = static_cast<std::int64_t>(task.steps.size());
-  if (!options_.context.rebuilds()) {
-    return session.num_tokens + work.num_new_tokens;
-  }
-  std::int64_t most = 0;
-  std::int64_t begin = session.window_start;
-  std::int64_t tokens = session.num_tokens;
-  for (std::int64_t i = session.num_steps();
-       i < session.num_steps() + num_steps; ++i) {
-    const std::int64_t next = options_.context.BeginFor(begin, i);
-    if (next != begin) {
-      tokens = 0;
-      for (std::int64_t j = next; j < i; ++j) tokens += TokensAt(work, j);
-      begin = next;
-    }
-    tokens += TokensAt(work, i);
-    most = std::max(most, tokens);
-  }
-  return most;
-}
-
 void Executor::MakeReady(Work* work) {
-  work->num_ready_tokens = TokensLeft(*work);
-  work->is_single = work->step().steps.size() == 1 &&
-                    NextContext(*work).end == work->first_new_step();
+  work->num_ready_tokens = slicer_.TokensLeft(*work);
+  work->is_single = slicer_.IsSingle(*work);
   ready_.Push(work);
 }
 
-// Gives `work` all it needs to run to its end: a place among the sessions, and
-// blocks for all of its tokens. False: it failed, or waits for blocks.
+// Gives `work` all it needs to run to its end: a place among the sessions,
+// blocks for all of its tokens, the session's inputs. False: it failed, or
+// waits for blocks.
 bool Executor::TryStart(Work* work, MonotonicTime now) {
   Session* session = work->session;
-  absl::Status status = CheckLimits(*work);
+  absl::Status status = admission_.Check(*work);
   if (status.ok()) status = Open(session);
   if (!status.ok()) {
     Fail(work, std::move(status), now);
@@ -400,7 +291,7 @@ bool Executor::TryStart(Work* work, MonotonicTime now) {
   // What is overdue gets the next free blocks.
   const bool may_reserve =
       overdue_ == nullptr || overdue_ == work || work->is_single;
-  if (!may_reserve || !ReserveBlocks(session, MostTokens(*work))) {
+  if (!may_reserve || !ReserveBlocks(session, slicer_.MostTokens(*work))) {
     ++work->num_batches_blocked;
     if (overdue_ == nullptr &&
         work->num_batches_blocked >= kMaxBatchesBlocked) {
@@ -408,38 +299,19 @@ bool Executor::TryStart(Work* work, MonotonicTime now) {
     }
     return false;
   }
+  if (session->num_steps() == 0) {
+    session->session_inputs = std::move(work->step().session_inputs);
+  }
+  status = PrepareInputs(session);
+  if (!status.ok()) {
+    Fail(work, std::move(status), now);
+    return false;
+  }
   work->is_started = true;
   work->cached = session->cached();
   work->started = now;
   work->was_rebuilt = !session->is_cached();
   return true;
-}
-
-absl::Status Executor::CheckLimits(const Work& work) const {
-  const Session& session = *work.session;
-  const auto& task = std::get<StepTask>(work.task);
-  const std::int64_t steps =
-      session.num_steps() + static_cast<std::int64_t>(task.steps.size());
-  const std::int64_t tokens = MostTokens(work);
-  if (!options_.context.rebuilds() && steps > options_.context.max_steps) {
-    return Error(
-        absl::StatusCode::kFailedPrecondition, reason::kContextFull,
-        absl::StrCat("the session would have ", steps, " steps; the limit is ",
-                     options_.context.max_steps, ": reset it"));
-  }
-  if (spec_.max_tokens > 0 && tokens > spec_.max_tokens) {
-    return Error(absl::StatusCode::kFailedPrecondition, reason::kContextFull,
-                 absl::StrCat("the session would have ", tokens,
-                              " tokens; the policy can tell ", spec_.max_tokens,
-                              " positions apart: reset the session"));
-  }
-  if (BlocksFor(tokens) > pool_.num_blocks()) {
-    return Error(
-        absl::StatusCode::kResourceExhausted, reason::kCacheFull,
-        absl::StrCat("the session would need ", BlocksFor(tokens),
-                     " KV blocks; the whole cache has ", pool_.num_blocks()));
-  }
-  return absl::OkStatus();
 }
 
 absl::Status Executor::Open(Session* session) {
@@ -453,11 +325,27 @@ absl::Status Executor::Open(Session* session) {
   return absl::OkStatus();
 }
 
+// Where the session has none: it is new, or lost them with its blocks.
+absl::Status Executor::PrepareInputs(Session* session) {
+  if (spec_.session_fields.empty() || session->prepared_inputs != nullptr) {
+    return absl::OkStatus();
+  }
+  try {
+    auto prepared = runner_->PrepareInputs(session->session_inputs);
+    if (!prepared.ok()) return ComputationFailed(Report(prepared.status()));
+    session->prepared_inputs = *std::move(prepared);
+    return absl::OkStatus();
+  } catch (const std::exception& e) {  // std::bad_alloc above all
+    return ComputationFailed(Report(absl::InternalError(e.what())));
+  }
+}
+
 // All of the blocks or none. Takes them from idle sessions, least recently
 // used first, if too few are free.
 bool Executor::ReserveBlocks(Session* session, std::int64_t num_tokens) {
   const std::int64_t num_missing =
-      BlocksFor(num_tokens) - static_cast<std::int64_t>(session->blocks.size());
+      admission_.BlocksFor(num_tokens) -
+      static_cast<std::int64_t>(session->blocks.size());
   if (num_missing <= 0) return true;
   while (pool_.num_free() < num_missing) {
     Session* victim = table_.OldestResident();
@@ -473,7 +361,7 @@ bool Executor::ReserveBlocks(Session* session, std::int64_t num_tokens) {
 // `beneficiary` can have what it needs.
 void Executor::EvictWaiting(Work* beneficiary) {
   Session* session = beneficiary->session;
-  const std::int64_t num_tokens = MostTokens(*beneficiary);
+  const std::int64_t num_tokens = slicer_.MostTokens(*beneficiary);
   for (const ReadyQueue::List* list : {&ready_.singles(), &ready_.longs()}) {
     Work* work = list->back();
     while (work != nullptr && !ReserveBlocks(session, num_tokens)) {
@@ -489,11 +377,6 @@ void Executor::EvictUnlessStarted(Work* work) {
   EvictBlocks(work->session);
   ready_.Remove(work);
   MakeReady(work);  // what was a single step is a rebuild now
-}
-
-std::int64_t Executor::BlocksFor(std::int64_t num_tokens) const {
-  if (spec_.kv_bytes_per_token == 0) return 0;  // nothing to keep
-  return (num_tokens + spec_.tokens_per_block - 1) / spec_.tokens_per_block;
 }
 
 absl::Status Executor::Forward() {
@@ -523,30 +406,31 @@ absl::Status Executor::CheckResult() const {
 }
 
 // Clients are told an id; what happened is for the log.
-void Executor::FailBatch(const absl::Status& status, MonotonicTime now) {
-  const std::string id =
-      absl::StrCat("e", options_.index, "-", ++num_failed_batches_);
+std::string Executor::Report(const absl::Status& status) {
+  std::string id = absl::StrCat("e", options_.index, "-", ++num_failures_);
   observer_->OnForwardError(id, status);
+  return id;
+}
+
+void Executor::FailBatch(const absl::Status& status, MonotonicTime now) {
+  const std::string id = Report(status);
   for (Work* work : batch_works_) {
     // Each its own: copies of a status share memory, and threads free them.
-    Fail(work,
-         Error(absl::StatusCode::kInternal, reason::kInternal,
-               absl::StrCat("the computation failed (error ", id, ")"),
-               {{"error_id", id}}),
-         now);
+    Fail(work, ComputationFailed(id), now);
   }
 }
 
 void Executor::AdvanceBatch(MonotonicTime now) {
   std::int64_t row = 0;
-  for (Work* work : batch_works_) {
+  for (std::size_t i = 0; i < batch_works_.size(); ++i) {
+    Work* work = batch_works_[i];
     Session& session = *work->session;
     if (work->cached.begin == session.window_start) {
       session.num_cached_steps += work->slice_old_steps;
       session.num_cached_tokens += work->slice_old_tokens;
     }
-    work->cached.end += work->slice_old_steps +
-                        static_cast<std::int64_t>(work->slice_new_steps);
+    work->cached.end +=
+        static_cast<std::int64_t>(batch_.slices[i].steps.size());
     work->cached.num_tokens += work->slice_tokens();
     absl::Status status = AnswerRows(work, row);
     row += work->slice_rows;
@@ -603,7 +487,8 @@ void Executor::Commit(Work* work, MonotonicTime now) {
   session.num_tokens = work->cached.num_tokens;
   session.num_cached_steps = session.num_steps();
   session.num_cached_tokens = session.num_tokens;
-  TrimBlocks(&session, BlocksFor(session.num_tokens), &pool_);
+  TrimBlocks(&session, admission_.BlocksFor(session.num_tokens), &pool_);
+  if (spec_.recomputes) DropBlocks(&session, &pool_);
   work->reply.step_index = static_cast<std::uint64_t>(session.num_steps());
   num_completed_ += static_cast<int>(work->step().steps.size());
   Finish(work, now);
@@ -615,7 +500,7 @@ void Executor::Fail(Work* work, absl::Status status, MonotonicTime now) {
   if (ReadyQueue::List::Has(work)) ready_.Remove(work);
   if (overdue_ == work) overdue_ = nullptr;
   Session* session = work->session;
-  TrimBlocks(session, BlocksFor(session->num_cached_tokens), &pool_);
+  TrimBlocks(session, admission_.BlocksFor(session->num_cached_tokens), &pool_);
   if (session->num_steps() == 0) Empty(session);
   work->status = std::move(status);
   Finish(work, now);
@@ -652,9 +537,10 @@ void Executor::ServeNext(Session* session, MonotonicTime now) {
 // As if the actor had never come.
 void Executor::Empty(Session* session) {
   DropBlocks(session, &pool_);
-  session->log = StepLog(table_.fixed_step_bytes());
+  session->session_inputs = {};
+  session->log = StepLog(table_.shape().fixed_step_bytes);
   session->window_start = 0;
-  session->num_tokens = 0;
+  session->num_tokens = table_.shape().num_prefix_tokens;
   session->num_cached_steps = 0;
   if (!session->is_open) return;
   session->is_open = false;

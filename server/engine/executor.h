@@ -19,6 +19,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -27,11 +28,13 @@
 #include "model/policy.h"
 #include "model/step.h"
 #include "server/common/clock.h"
+#include "server/engine/admission.h"
 #include "server/engine/context.h"
 #include "server/engine/observer.h"
 #include "server/engine/ready_queue.h"
 #include "server/engine/session.h"
 #include "server/engine/session_table.h"
+#include "server/engine/slicer.h"
 #include "server/engine/step_queue.h"
 #include "server/engine/work.h"
 
@@ -127,29 +130,20 @@ class Executor {
   Taken TryTake(Work* work, std::int64_t max_tokens, MonotonicTime now);
   void AddSlice(Work* work, std::int64_t max_tokens);
   SessionSlice& NextSlice();
-
-  // What a step will compute. Step indices run through the log and on through
-  // the task.
-  absl::string_view StepAt(const Work& work, std::int64_t index) const;
-  std::int64_t TokensAt(const Work& work, std::int64_t index) const;
-  ContextSpan CachedBy(const Work& work) const;
-  ContextSpan NextContext(const Work& work) const;
-  std::int64_t TokensLeft(const Work& work) const;
-  std::int64_t MostTokens(const Work& work) const;
   void MakeReady(Work* work);
 
   // Starting a step: what it needs before its first batch.
   bool TryStart(Work* work, MonotonicTime now);
-  absl::Status CheckLimits(const Work& work) const;
   absl::Status Open(Session* session);
+  absl::Status PrepareInputs(Session* session);
   bool ReserveBlocks(Session* session, std::int64_t num_tokens);
   void EvictWaiting(Work* beneficiary);
   void EvictUnlessStarted(Work* work);
-  std::int64_t BlocksFor(std::int64_t num_tokens) const;
 
   // Computing the batch.
   absl::Status Forward();
   absl::Status CheckResult() const;
+  std::string Report(const absl::Status& status);
   void FailBatch(const absl::Status& status, MonotonicTime now);
   void AdvanceBatch(MonotonicTime now);
   absl::Status AnswerRows(Work* work, std::int64_t first_row);
@@ -172,7 +166,9 @@ class Executor {
   const Clock* const clock_;
   SessionBudget* const budget_;
 
-  const std::unique_ptr<PolicyRunner> runner_;
+  const std::unique_ptr<PolicyRunner> runner_;  // outlives prepared inputs
+  const Slicer slicer_;
+  const Admission admission_;
   BlockPool pool_;
   SessionTable table_;
   WorkPool works_;
@@ -180,7 +176,7 @@ class Executor {
   std::int64_t num_open_ = 0;
   std::int64_t num_unfinished_ = 0;
   std::int64_t num_finished_ = 0;
-  std::int64_t num_failed_batches_ = 0;
+  std::int64_t num_failures_ = 0;
   int num_completed_ = 0;  // of the current batch
   bool is_draining_ = false;
   // The last batch had no room for anything long: the next one begins with it.

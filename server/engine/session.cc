@@ -54,6 +54,7 @@ void DropBlocks(Session* session, BlockPool* pool) {
   pool->Release(session->blocks);
   session->blocks = {};  // frees its memory too: idle sessions stay small
   ForgetCached(session);
+  session->prepared_inputs.reset();
 }
 
 void TrimBlocks(Session* session, std::int64_t num_kept, BlockPool* pool) {

@@ -1,9 +1,9 @@
 // Copyright 2026 The stepd authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// A session: the log of the steps its actor sent, and the KV blocks that cache
-// a part of it. The log is the session; the blocks can be dropped at any time
-// and are rebuilt from the log with the same results.
+// A session: the log of its inputs and of the steps its actor sent, and the KV
+// blocks that cache a part of it. The log is the session; the blocks can be
+// dropped at any time and are rebuilt from the log with the same results.
 //
 // Thread safety: none; its executor owns it.
 
@@ -12,11 +12,13 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/strings/string_view.h"
 #include "model/kv_cache/block_pool.h"
+#include "model/step.h"
 #include "server/common/clock.h"
 #include "server/engine/context.h"
 #include "server/engine/intrusive_list.h"
@@ -60,14 +62,24 @@ class StepLog {
   std::uint64_t dropped_bytes_ = 0;
 };
 
-// Invariants: (1) the steps [window_start, num_cached_steps) of the log are in
-// `blocks` as its first num_cached_tokens tokens; (2) num_cached_tokens <=
-// num_tokens, and they are equal when num_cached_steps == log.num_steps();
-// (3) a session with queued work is in none of the table's lists.
+// What all sessions of a policy have in common.
+struct SessionShape {
+  std::int64_t fixed_step_bytes = -1;  // StepLayout::fixed_bytes()
+  std::int64_t num_prefix_tokens = 0;  // PolicySpec::num_prefix_tokens
+};
+
+// Invariants: (1) the prefix tokens and the steps [window_start,
+// num_cached_steps) of the log are in `blocks` as its first num_cached_tokens
+// tokens; (2) num_cached_tokens <= num_tokens, and they are equal when a
+// session of at least one step is_cached(); (3) a session with queued work is
+// in none of the table's lists.
 struct Session {
   Session(absl::string_view actor_id, std::uint64_t actor_hash,
-          std::int64_t fixed_step_bytes)
-      : actor_id(actor_id), actor_hash(actor_hash), log(fixed_step_bytes) {}
+          const SessionShape& shape)
+      : actor_id(actor_id),
+        actor_hash(actor_hash),
+        log(shape.fixed_step_bytes),
+        num_tokens(shape.num_prefix_tokens) {}
 
   std::int64_t num_steps() const { return log.num_steps(); }
   bool is_cached() const { return num_cached_steps == log.num_steps(); }
@@ -79,13 +91,16 @@ struct Session {
   const std::string actor_id;
   const std::uint64_t actor_hash;  // StableHash(actor_id)
 
+  std::string session_inputs;  // encoded; empty if the policy reads none
   StepLog log;
   std::int64_t window_start = 0;  // first step of the log in the context
-  std::int64_t num_tokens = 0;    // of the steps in the context
+  std::int64_t num_tokens;  // of the prefix and of the steps in the context
 
   std::vector<std::int32_t> blocks;
   std::int64_t num_cached_steps = 0;
   std::int64_t num_cached_tokens = 0;
+  // Of session_inputs; comes and goes with the blocks.
+  std::shared_ptr<const PreparedInputs> prepared_inputs;
 
   // Counts against max_sessions.
   bool is_open = false;
@@ -104,7 +119,8 @@ struct Session {
 // The blocks' content is void; they stay the session's.
 void ForgetCached(Session* session);
 
-// Gives every block back; the next step rebuilds them.
+// Gives every block back, and what was prepared of the inputs; the next step
+// rebuilds them.
 void DropBlocks(Session* session, BlockPool* pool);
 
 // Gives back the blocks after the first `num_kept`.

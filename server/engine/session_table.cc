@@ -16,8 +16,7 @@ Session* SessionTable::FindOrCreate(absl::string_view actor_id,
                                     std::uint64_t actor_hash) {
   if (Session* session = Find(actor_id)) return session;
   return sessions_
-      .insert(
-          std::make_unique<Session>(actor_id, actor_hash, fixed_step_bytes_))
+      .insert(std::make_unique<Session>(actor_id, actor_hash, shape_))
       .first->get();
 }
 

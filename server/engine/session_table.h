@@ -30,10 +30,9 @@ namespace stepd {
 
 class SessionTable {
  public:
-  explicit SessionTable(std::int64_t fixed_step_bytes)
-      : fixed_step_bytes_(fixed_step_bytes) {}
+  explicit SessionTable(const SessionShape& shape) : shape_(shape) {}
 
-  std::int64_t fixed_step_bytes() const { return fixed_step_bytes_; }
+  const SessionShape& shape() const { return shape_; }
   std::int64_t size() const {
     return static_cast<std::int64_t>(sessions_.size());
   }
@@ -86,7 +85,7 @@ class SessionTable {
 
   void ForgetRecent(Session* session);
 
-  const std::int64_t fixed_step_bytes_;
+  const SessionShape shape_;
   absl::flat_hash_set<std::unique_ptr<Session>, HashById, EqualById> sessions_;
   IntrusiveList<Session, &Session::idle_link> idle_;
   IntrusiveList<Session, &Session::resident_link> resident_;

@@ -72,6 +72,8 @@ using StepDone = absl::AnyInvocable<void(absl::StatusOr<StepReply>)>;
 // Steps of one actor, validated against the spec.
 struct StepTask {
   std::string actor_id;
+  // Encoded, for the task that opens the session; empty: none are given.
+  std::string session_inputs;
   EncodedSteps steps;           // at least one
   std::vector<int> num_tokens;  // of each step (Policy::CountTokens)
   SamplingParams sampling;

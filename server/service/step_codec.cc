@@ -3,6 +3,7 @@
 
 #include "server/service/step_codec.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstring>
@@ -111,8 +112,31 @@ absl::Status CheckActorIds(const Names& actor_ids, std::int64_t limit) {
   return absl::OkStatus();
 }
 
+// `num_rows` as Columns has it.
+absl::Status CheckSessionRows(std::int64_t num_rows, std::int64_t want_rows,
+                              const std::string& want) {
+  if (num_rows < 0 || num_rows == want_rows) return absl::OkStatus();
+  return Invalid(reason::kFieldShape, "session_inputs",
+                 absl::StrCat(num_rows, " rows"), want);
+}
+
+std::vector<FieldSpec> AllOptional(std::vector<FieldSpec> fields) {
+  for (FieldSpec& field : fields) field.required = false;
+  return fields;
+}
+
 v1::DataType ToWire(DType dtype) {
+  if (dtype == DType::kBool) return v1::DATA_TYPE_BOOL;
   return dtype == DType::kInt64 ? v1::DATA_TYPE_INT64 : v1::DATA_TYPE_FLOAT32;
+}
+
+void DescribeField(const FieldSpec& spec, v1::Field* field) {
+  field->set_name(spec.name);
+  field->set_dtype(ToWire(spec.dtype));
+  for (const std::int64_t size : spec.shape) field->add_shape(size);
+  if (spec.min) field->set_min(*spec.min);
+  if (spec.max) field->set_max(*spec.max);
+  field->set_required(spec.required);
 }
 
 // An output tensor of `rows` rows without its data.
@@ -137,42 +161,43 @@ absl::Status CheckActorId(absl::string_view actor_id) {
                  absl::StrCat("1 to ", kMaxActorIdBytes, " bytes"));
 }
 
-// The columns of one call, by index of the spec's fields.
+// The tensors of one call, by index of the fields that they belong to.
 class StepCodec::Columns {
  public:
-  explicit Columns(const StepCodec& codec)
-      : codec_(codec), values_(codec.spec_.fields.size()) {
-    columns_.resize(codec.spec_.fields.size());
+  // `fields` must outlive the columns.
+  Columns(const std::vector<FieldSpec>& fields, NonFinite non_finite)
+      : fields_(fields), non_finite_(non_finite), values_(fields.size()) {
+    columns_.resize(fields.size());
   }
 
   // Errors: kInvalidArgument  FIELD_UNKNOWN, _MISSING, _TYPE, _SHAPE
-  absl::Status Read(const Tensors& inputs);
+  absl::Status Read(const Tensors& tensors);
 
   // Of all tensors; -1 when there are none.
   std::int64_t num_rows() const { return num_rows_; }
 
-  // Appends row `row` to `task`.
-  // Errors: kInvalidArgument  FIELD_RANGE, FIELD_MISSING
-  absl::Status EncodeRow(std::int64_t row, StepTask* task);
+  // The values of one row; valid until the next call.
+  // Errors: kInvalidArgument  FIELD_RANGE
+  absl::StatusOr<absl::Span<const FieldValue>> Row(std::int64_t row);
 
  private:
   absl::Status ReadTensor(const v1::Tensor& tensor);
 
-  const StepCodec& codec_;
+  const std::vector<FieldSpec>& fields_;
+  const NonFinite non_finite_;
   std::vector<std::optional<TensorColumn>> columns_;
-  std::vector<FieldValue> values_;  // scratch of EncodeRow
+  std::vector<FieldValue> values_;
   std::int64_t num_rows_ = -1;
 };
 
-absl::Status StepCodec::Columns::Read(const Tensors& inputs) {
-  for (const v1::Tensor& tensor : inputs) {
+absl::Status StepCodec::Columns::Read(const Tensors& tensors) {
+  for (const v1::Tensor& tensor : tensors) {
     const absl::Status status = ReadTensor(tensor);
     if (!status.ok()) return status;
   }
-  const std::vector<FieldSpec>& fields = codec_.spec_.fields;
-  for (std::size_t i = 0; i < fields.size(); ++i) {
-    if (fields[i].required && !columns_[i]) {
-      return Invalid(reason::kFieldMissing, fields[i].name, "nothing",
+  for (std::size_t i = 0; i < fields_.size(); ++i) {
+    if (fields_[i].required && !columns_[i]) {
+      return Invalid(reason::kFieldMissing, fields_[i].name, "nothing",
                      "a tensor of this name");
     }
   }
@@ -180,17 +205,17 @@ absl::Status StepCodec::Columns::Read(const Tensors& inputs) {
 }
 
 absl::Status StepCodec::Columns::ReadTensor(const v1::Tensor& tensor) {
-  const std::vector<FieldSpec>& fields = codec_.spec_.fields;
-  const int index = codec_.spec_.FindField(tensor.name());
+  const int index = FindField(fields_, tensor.name());
   if (index < 0) {
     return Invalid(reason::kFieldUnknown, Excerpt(tensor.name(), kMaxNameBytes),
-                   "this name", OneOf(fields));
+                   "this name", fields_.empty() ? "none" : OneOf(fields_));
   }
   const auto i = static_cast<std::size_t>(index);
   if (columns_[i]) {
     return Invalid(reason::kFieldShape, tensor.name(), "two tensors", "one");
   }
-  absl::StatusOr<TensorColumn> column = TensorColumn::Create(fields[i], tensor);
+  absl::StatusOr<TensorColumn> column =
+      TensorColumn::Create(fields_[i], tensor);
   if (!column.ok()) return column.status();
   if (num_rows_ >= 0 && column->num_rows() != num_rows_) {
     return Invalid(reason::kFieldShape, tensor.name(),
@@ -202,24 +227,38 @@ absl::Status StepCodec::Columns::ReadTensor(const v1::Tensor& tensor) {
   return absl::OkStatus();
 }
 
-absl::Status StepCodec::Columns::EncodeRow(std::int64_t row, StepTask* task) {
+absl::StatusOr<absl::Span<const FieldValue>> StepCodec::Columns::Row(
+    std::int64_t row) {
   for (std::size_t i = 0; i < columns_.size(); ++i) {
     values_[i] = FieldValue{};
     if (!columns_[i]) continue;
-    const absl::Status status =
-        columns_[i]->CheckRange(row, codec_.options_.non_finite);
+    const absl::Status status = columns_[i]->CheckRange(row, non_finite_);
     if (!status.ok()) return status;
     values_[i] = columns_[i]->Value(row);
   }
-  codec_.layout_.Encode(values_, task->steps.bytes());
+  return absl::MakeConstSpan(values_);
+}
+
+StepCodec::StepCodec(const Policy* policy, const StepCodecOptions& options)
+    : policy_(policy),
+      spec_(policy->spec()),
+      layout_(spec_.fields),
+      session_layout_(spec_.session_fields),
+      session_fields_(AllOptional(spec_.session_fields)),
+      options_(options) {}
+
+absl::Status StepCodec::EncodeStepRow(std::int64_t row, Columns* columns,
+                                      StepTask* task) const {
+  const auto values = columns->Row(row);
+  if (!values.ok()) return values.status();
+  layout_.Encode(*values, task->steps.bytes());
   task->steps.EndStep();
-  const PolicySpec& spec = codec_.spec_;
-  if (spec.min_tokens_per_step == spec.max_tokens_per_step) {
-    task->num_tokens.push_back(spec.min_tokens_per_step);
+  if (spec_.min_tokens_per_step == spec_.max_tokens_per_step) {
+    task->num_tokens.push_back(spec_.min_tokens_per_step);
     return absl::OkStatus();
   }
   const absl::StatusOr<int> tokens =
-      codec_.policy_->CountTokens(task->steps[task->steps.size() - 1]);
+      policy_->CountTokens(task->steps[task->steps.size() - 1]);
   if (!tokens.ok()) {
     return Invalid(reason::kFieldMissing, absl::StrCat("inputs, row ", row),
                    std::string(tokens.status().message()),
@@ -229,11 +268,29 @@ absl::Status StepCodec::Columns::EncodeRow(std::int64_t row, StepTask* task) {
   return absl::OkStatus();
 }
 
-StepCodec::StepCodec(const Policy* policy, const StepCodecOptions& options)
-    : policy_(policy),
-      spec_(policy->spec()),
-      layout_(spec_.fields),
-      options_(options) {}
+absl::Status StepCodec::EncodeSessionInputs(std::int64_t row, Columns* columns,
+                                            StepTask* task) const {
+  if (columns->num_rows() < 0) return absl::OkStatus();
+  const auto values = columns->Row(row);
+  if (!values.ok()) return values.status();
+  if (std::none_of(values->begin(), values->end(),
+                   [](const FieldValue& v) { return v.is_present(); })) {
+    return absl::OkStatus();
+  }
+  for (std::size_t i = 0; i < values->size(); ++i) {
+    const FieldSpec& field = spec_.session_fields[i];
+    if (field.required && !(*values)[i].is_present()) {
+      return Invalid(reason::kFieldMissing, field.name,
+                     absl::StrCat("nothing in row ", row),
+                     "a value beside the other session inputs");
+    }
+  }
+  session_layout_.Encode(*values, &task->session_inputs);
+  const absl::Status status = policy_->CheckSessionInputs(task->session_inputs);
+  if (status.ok()) return status;
+  return Invalid(reason::kFieldRange, absl::StrCat("session_inputs, row ", row),
+                 std::string(status.message()), "inputs of a session");
+}
 
 absl::StatusOr<StepTask> StepCodec::DecodeStep(
     const v1::StepRequest& request) const {
@@ -243,8 +300,11 @@ absl::StatusOr<StepTask> StepCodec::DecodeStep(
   if (!outputs.ok()) return outputs.status();
   const auto sampling = DecodeSampling(spec_, request.sampling());
   if (!sampling.ok()) return sampling.status();
-  Columns columns(*this);
+  Columns columns(spec_.fields, options_.non_finite);
   status = columns.Read(request.inputs());
+  if (!status.ok()) return status;
+  Columns session_columns(session_fields_, options_.non_finite);
+  status = session_columns.Read(request.session_inputs());
   if (!status.ok()) return status;
   if (columns.num_rows() < 1) {
     return Invalid(reason::kFieldShape, "inputs", "no step", "at least one");
@@ -254,13 +314,17 @@ absl::StatusOr<StepTask> StepCodec::DecodeStep(
                    absl::StrCat(columns.num_rows(), " steps"),
                    absl::StrCat("at most ", options_.max_steps_per_call));
   }
+  status = CheckSessionRows(session_columns.num_rows(), 1, "1");
+  if (!status.ok()) return status;
   StepTask task;
   task.actor_id = request.actor_id();
   task.sampling = *sampling;
   task.outputs = *outputs;
   task.answer_all_steps = request.answered_steps() == v1::ANSWERED_STEPS_ALL;
+  status = EncodeSessionInputs(0, &session_columns, &task);
+  if (!status.ok()) return status;
   for (std::int64_t row = 0; row < columns.num_rows(); ++row) {
-    status = columns.EncodeRow(row, &task);
+    status = EncodeStepRow(row, &columns, &task);
     if (!status.ok()) return status;
   }
   return task;
@@ -275,8 +339,11 @@ StepCodec::DecodeStepBatch(const v1::StepBatchRequest& request) const {
   if (!outputs.ok()) return outputs.status();
   const auto sampling = DecodeSampling(spec_, request.sampling());
   if (!sampling.ok()) return sampling.status();
-  Columns columns(*this);
+  Columns columns(spec_.fields, options_.non_finite);
   status = columns.Read(request.inputs());
+  if (!status.ok()) return status;
+  Columns session_columns(session_fields_, options_.non_finite);
+  status = session_columns.Read(request.session_inputs());
   if (!status.ok()) return status;
   const int num_actors = request.actor_ids_size();
   if (columns.num_rows() != num_actors) {
@@ -285,6 +352,9 @@ StepCodec::DecodeStepBatch(const v1::StepBatchRequest& request) const {
         absl::StrCat(columns.num_rows() < 0 ? 0 : columns.num_rows(), " rows"),
         absl::StrCat(num_actors, ", one per actor"));
   }
+  status = CheckSessionRows(session_columns.num_rows(), num_actors,
+                            absl::StrCat(num_actors, ", one per actor"));
+  if (!status.ok()) return status;
   std::vector<absl::StatusOr<StepTask>> tasks;
   tasks.reserve(static_cast<std::size_t>(num_actors));
   for (int row = 0; row < num_actors; ++row) {
@@ -292,7 +362,8 @@ StepCodec::DecodeStepBatch(const v1::StepBatchRequest& request) const {
     task.actor_id = request.actor_ids(row);
     task.sampling = *sampling;
     task.outputs = *outputs;
-    status = columns.EncodeRow(row, &task);
+    status = EncodeSessionInputs(row, &session_columns, &task);
+    if (status.ok()) status = EncodeStepRow(row, &columns, &task);
     if (status.ok()) {
       tasks.emplace_back(std::move(task));
     } else {
@@ -352,13 +423,10 @@ void StepCodec::EncodeRow(const StepReply& reply, std::int64_t row,
 void StepCodec::DescribePolicy(v1::DescribeResponse* response) const {
   response->set_summary(spec_.summary);
   for (const FieldSpec& spec : spec_.fields) {
-    v1::Field* field = response->add_fields();
-    field->set_name(spec.name);
-    field->set_dtype(ToWire(spec.dtype));
-    for (const std::int64_t size : spec.shape) field->add_shape(size);
-    if (spec.min) field->set_min(*spec.min);
-    if (spec.max) field->set_max(*spec.max);
-    field->set_required(spec.required);
+    DescribeField(spec, response->add_fields());
+  }
+  for (const FieldSpec& spec : spec_.session_fields) {
+    DescribeField(spec, response->add_session_inputs());
   }
   for (const OutputSpec& spec : spec_.outputs) {
     v1::Output* output = response->add_outputs();
@@ -371,6 +439,8 @@ void StepCodec::DescribePolicy(v1::DescribeResponse* response) const {
       static_cast<std::uint32_t>(spec_.min_tokens_per_step));
   response->set_max_tokens_per_step(
       static_cast<std::uint32_t>(spec_.max_tokens_per_step));
+  response->set_num_prefix_tokens(
+      static_cast<std::uint32_t>(spec_.num_prefix_tokens));
   response->set_kv_bytes_per_token(
       static_cast<std::uint64_t>(spec_.kv_bytes_per_token));
   response->set_num_parameters(

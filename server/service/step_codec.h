@@ -6,7 +6,8 @@
 //
 // A fault of a whole call (an unknown field, a wrong dtype or shape, an actor
 // ID) refuses the call; a fault in the values of one row of a batch refuses
-// that row alone.
+// that row alone. Whether a step opens a session, and so must have session
+// inputs or must not, is for the engine to say.
 //
 // Thread safety: thread-safe.
 
@@ -77,9 +78,18 @@ class StepCodec {
  private:
   class Columns;
 
+  // Append what row `row` says to `task`.
+  absl::Status EncodeStepRow(std::int64_t row, Columns* columns,
+                             StepTask* task) const;
+  absl::Status EncodeSessionInputs(std::int64_t row, Columns* columns,
+                                   StepTask* task) const;
+
   const Policy* policy_;
   const PolicySpec& spec_;
   const StepLayout layout_;
+  const StepLayout session_layout_;
+  // The spec's, none of them required: not every row opens a session.
+  const std::vector<FieldSpec> session_fields_;
   const StepCodecOptions options_;
 };
 

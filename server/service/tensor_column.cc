@@ -46,7 +46,13 @@ bool Converts(DType from, DType to) {
   if (to == DType::kInt64) {
     return from == DType::kInt32 || from == DType::kInt64;
   }
+  if (to == DType::kBool) return from == DType::kBool;
   return from != DType::kBool;
+}
+
+std::string WantedDType(DType dtype) {
+  if (dtype == DType::kBool) return "bool";
+  return dtype == DType::kInt64 ? "int64 or int32" : "any real number";
 }
 
 absl::Status FieldError(absl::string_view reason, const FieldSpec& field,
@@ -212,7 +218,7 @@ absl::StatusOr<TensorColumn> TensorColumn::Create(const FieldSpec& field,
         reason::kFieldType, field,
         dtype ? std::string(Name(*dtype))
               : absl::StrCat("data type ", static_cast<int>(tensor.dtype())),
-        field.dtype == DType::kInt64 ? "int64 or int32" : "any real number");
+        WantedDType(field.dtype));
   }
   absl::Status status = CheckShape(field, tensor, *dtype);
   if (!status.ok()) return status;
@@ -280,6 +286,7 @@ FieldValue TensorColumn::Value(std::int64_t row) const {
 
 absl::Status TensorColumn::CheckRange(std::int64_t row,
                                       NonFinite non_finite) const {
+  if (field_->dtype == DType::kBool) return absl::OkStatus();
   const FieldValue value = Value(row);
   if (field_->dtype == DType::kInt64) {
     const auto outside = FindOutside<std::int64_t>(*field_, value);

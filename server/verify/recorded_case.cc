@@ -110,6 +110,35 @@ class StepReader {
         steps_(actor.contains("steps") ? &actor["steps"] : nullptr),
         inputs_(inputs) {}
 
+  // The inputs of the actor's session; empty: the policy has none.
+  absl::StatusOr<std::string> ReadSessionInputs() const {
+    std::string encoded;
+    if (spec_.session_fields.empty()) return encoded;
+    std::vector<FieldValue> values(spec_.session_fields.size());
+    for (std::size_t f = 0; f < values.size(); ++f) {
+      const FieldSpec& field = spec_.session_fields[f];
+      const auto found =
+          inputs_.find(absl::StrCat(name_, "/session/", field.name));
+      if (found == inputs_.end()) {
+        if (!field.required) continue;
+        return Malformed("actor ", name_, ": session input \"", field.name,
+                         "\" is missing");
+      }
+      const StoredTensor& tensor = found->second;
+      const auto count =
+          static_cast<std::int64_t>(tensor.bytes.size()) / SizeOf(field.dtype);
+      const bool fits = field.is_ragged() ? count % field.num_elements() == 0
+                                          : count == field.num_elements();
+      if (tensor.dtype != field.dtype || !fits) {
+        return Malformed(kInputsFile, ": \"", tensor.name, "\" is no ",
+                         Name(field.dtype), " array of the session input");
+      }
+      values[f] = {tensor.bytes.data(), count};
+    }
+    StepLayout(spec_.session_fields).Encode(values, &encoded);
+    return encoded;
+  }
+
   // Appends step `index` of the actor to `steps`.
   absl::Status Read(std::int64_t index, EncodedSteps* steps) const {
     std::vector<std::string> storage(spec_.fields.size());
@@ -241,8 +270,12 @@ absl::StatusOr<RecordedActor> ReadActor(const json& episode_actor,
   if (!episode_actor.contains("calls") || actor.name.empty()) {
     return Malformed(kEpisodeFile, ": an actor needs a name and calls");
   }
-  absl::StatusOr<std::vector<EncodedSteps>> calls = ReadCalls(
-      episode_actor["calls"], StepReader(spec, episode_actor, inputs));
+  const StepReader reader(spec, episode_actor, inputs);
+  absl::StatusOr<std::string> session_inputs = reader.ReadSessionInputs();
+  if (!session_inputs.ok()) return session_inputs.status();
+  actor.session_inputs = *std::move(session_inputs);
+  absl::StatusOr<std::vector<EncodedSteps>> calls =
+      ReadCalls(episode_actor["calls"], reader);
   if (!calls.ok()) return calls.status();
   actor.calls = *std::move(calls);
   absl::Status status = ReadExpected(expected, &actor);

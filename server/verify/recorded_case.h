@@ -31,6 +31,7 @@ struct RecordedOutput {
 
 struct RecordedActor {
   std::string name;
+  std::string session_inputs;       // encoded; empty: none
   std::vector<EncodedSteps> calls;  // the steps of each successive call
   std::map<std::string, RecordedOutput> outputs;  // by output name
   std::vector<std::int64_t> greedy_actions;       // [steps]; may be empty

@@ -66,6 +66,7 @@ class Replay {
       // Every replay opens sessions of its own.
       task.actor_id = absl::StrCat(actor.name, "@", sampling.temperature);
       task.steps = steps;
+      if (futures.empty()) task.session_inputs = actor.session_inputs;
       for (std::size_t i = 0; i < steps.size(); ++i) {
         absl::StatusOr<int> count = engine_.policy().CountTokens(steps[i]);
         if (!count.ok()) return count.status();

@@ -42,6 +42,11 @@ std::uint64_t NextLink(std::uint64_t link, absl::string_view step, int token) {
   return (next & ~std::uint64_t{1}) | (IsNanStep(step) ? 1 : 0);
 }
 
+// Of the link before the first step, and before the prefix tokens.
+std::uint64_t FirstLink(absl::string_view session_inputs) {
+  return session_inputs.empty() ? 0 : HashBytes(session_inputs) & ~1ULL;
+}
+
 // In [-2, 2).
 float Number(std::uint64_t link, std::uint64_t salt) {
   const std::uint64_t bits = Mix(link ^ Mix(salt + 1)) >> 40;
@@ -66,6 +71,14 @@ std::vector<float> HiddenOf(std::uint64_t link) {
 
 }  // namespace
 
+FakeHistory::FakeHistory(const FakePolicyOptions& options,
+                         absl::string_view session_inputs)
+    : options_(options), link_(FirstLink(session_inputs)) {
+  for (int t = 0; t < options.num_prefix_tokens; ++t) {
+    link_ = NextLink(link_, "prefix", t);
+  }
+}
+
 void FakeHistory::Append(absl::string_view step) {
   const int num_tokens = CountFakeTokens(options_, step);
   if (options_.kv_bytes_per_token == 0) link_ = 0;  // no cache, no memory
@@ -88,6 +101,21 @@ int CountFakeTokens(const FakePolicyOptions& options, absl::string_view step) {
 std::string EncodeFakeStep(std::int64_t x) {
   return std::string(reinterpret_cast<const char*>(&x), sizeof(x));
 }
+
+// The inputs it was made of.
+class FakePreparedInputs : public PreparedInputs {
+ public:
+  FakePreparedInputs(absl::string_view session_inputs,
+                     std::function<void()> at_end)
+      : session_inputs_(session_inputs), at_end_(std::move(at_end)) {}
+  ~FakePreparedInputs() override { at_end_(); }
+
+  absl::string_view session_inputs() const { return session_inputs_; }
+
+ private:
+  const std::string session_inputs_;
+  const std::function<void()> at_end_;
+};
 
 // Memory of a runner: one record per token of every block.
 class FakeRunner : public PolicyRunner {
@@ -115,6 +143,21 @@ class FakeRunner : public PolicyRunner {
       return absl::InternalError("told to fail");
     }
     return absl::OkStatus();
+  }
+
+  absl::StatusOr<std::shared_ptr<const PreparedInputs>> PrepareInputs(
+      absl::string_view session_inputs) override {
+    if (session_inputs == EncodeFakeStep(kBadInput)) {
+      return absl::InternalError("told to prepare nothing");
+    }
+    FakePolicy::State* state = &state_;
+    MutexLock lock(&state->mu);
+    ++state->num_inputs_prepared;
+    ++state->num_prepared_inputs;
+    return std::make_shared<const FakePreparedInputs>(session_inputs, [state] {
+      MutexLock lock(&state->mu);
+      --state->num_prepared_inputs;
+    });
   }
 
  private:
@@ -145,6 +188,9 @@ class FakeRunner : public PolicyRunner {
       for (absl::string_view step : slice.steps) {
         record.num_tokens += CountFakeTokens(options_, step);
       }
+      if (slice.num_cached_tokens == 0) {
+        record.num_tokens += options_.num_prefix_tokens;
+      }
       record.num_rows += slice.num_answered;
     }
     if (record.num_tokens == 0) Violate("an empty batch");
@@ -172,6 +218,7 @@ class FakeRunner : public PolicyRunner {
     std::set<std::int32_t> written;
     if (!HasCache()) return written;
     std::int64_t end = slice.num_cached_tokens;
+    if (end == 0) end = options_.num_prefix_tokens;
     for (absl::string_view step : slice.steps) {
       end += CountFakeTokens(options_, step);
     }
@@ -209,7 +256,7 @@ class FakeRunner : public PolicyRunner {
 
   // The link of the last cached token, checked from the first one on.
   std::uint64_t WalkCached(const SessionSlice& slice) {
-    std::uint64_t link = 0;
+    std::uint64_t link = FirstLink(slice.session_inputs);
     for (std::int64_t p = 0; p < slice.num_cached_tokens; ++p) {
       const TokenRecord* record = At(slice, p);
       if (record == nullptr) return kSpoiled;
@@ -225,29 +272,53 @@ class FakeRunner : public PolicyRunner {
 
   void RunSlice(const SessionSlice& slice, OutputMask outputs, bool must_fail,
                 StepResult* result) {
-    if (slice.steps.empty()) Violate("a slice without steps");
+    CheckSlice(slice);
     std::uint64_t link = HasCache() ? WalkCached(slice) : 0;
     std::int64_t position = slice.num_cached_tokens;
+    if (position == 0) {
+      for (int t = 0; t < options_.num_prefix_tokens; ++t, ++position) {
+        link = WriteNext(slice, position, link, "prefix", t, must_fail);
+      }
+    }
     const std::size_t first_answered =
         slice.steps.size() - static_cast<std::size_t>(slice.num_answered);
     for (std::size_t i = 0; i < slice.steps.size(); ++i) {
       const int num_tokens = CountFakeTokens(options_, slice.steps[i]);
       if (!HasCache()) link = 0;
       for (int t = 0; t < num_tokens; ++t, ++position) {
-        const std::uint64_t next = NextLink(link, slice.steps[i], t);
-        Write(slice, position,
-              must_fail ? TokenRecord{kSpoiled, kSpoiled}
-                        : TokenRecord{link, next});
-        link = next;
+        link = WriteNext(slice, position, link, slice.steps[i], t, must_fail);
       }
       if (i >= first_answered) Answer(link, outputs, result);
     }
   }
 
-  void Write(const SessionSlice& slice, std::int64_t position,
-             const TokenRecord& record) {
+  void CheckSlice(const SessionSlice& slice) {
+    if (slice.steps.empty()) Violate("a slice without steps");
+    if (options_.recomputes &&
+        (slice.num_cached_tokens != 0 || slice.num_answered != 1)) {
+      Violate("a slice that is not computed as a whole");
+    }
+    if (options_.session_fields.empty()) return;
+    const auto* prepared =
+        dynamic_cast<const FakePreparedInputs*>(slice.prepared_inputs);
+    if (prepared == nullptr) {
+      Violate("a slice without prepared inputs");
+    } else if (prepared->session_inputs() != slice.session_inputs) {
+      Violate("prepared inputs of another session");
+    }
+  }
+
+  // The next token's link.
+  std::uint64_t WriteNext(const SessionSlice& slice, std::int64_t position,
+                          std::uint64_t link, absl::string_view step, int token,
+                          bool must_fail) {
+    const std::uint64_t next = NextLink(link, step, token);
     TokenRecord* place = HasCache() ? At(slice, position) : nullptr;
-    if (place != nullptr) *place = record;
+    if (place != nullptr) {
+      *place =
+          must_fail ? TokenRecord{kSpoiled, kSpoiled} : TokenRecord{link, next};
+    }
+    return next;
   }
 
   void Answer(std::uint64_t link, OutputMask outputs, StepResult* result) {
@@ -272,6 +343,9 @@ FakePolicy::FakePolicy(const FakePolicyOptions& options)
     : options_(options), state_(std::make_unique<State>()) {
   spec_.summary = "fake";
   spec_.fields = options.fields;
+  spec_.session_fields = options.session_fields;
+  spec_.num_prefix_tokens = options.num_prefix_tokens;
+  spec_.recomputes = options.recomputes;
   spec_.outputs = {OutputSpec{"value", {}}, OutputSpec{"hidden", {2}}};
   spec_.action_head = "q";
   spec_.num_actions = options.num_actions;
@@ -292,9 +366,25 @@ absl::StatusOr<int> FakePolicy::CountTokens(absl::string_view step) const {
   return CountFakeTokens(options_, step);
 }
 
+absl::Status FakePolicy::CheckSessionInputs(
+    absl::string_view session_inputs) const {
+  if (session_inputs != EncodeFakeStep(kBadInput)) return absl::OkStatus();
+  return absl::InvalidArgumentError("a bad input");
+}
+
 absl::StatusOr<std::unique_ptr<PolicyRunner>> FakePolicy::CreateRunner(
     const RunnerOptions& options) const {
   return std::make_unique<FakeRunner>(*this, options);
+}
+
+int FakePolicy::num_inputs_prepared() const {
+  MutexLock lock(&state_->mu);
+  return state_->num_inputs_prepared;
+}
+
+int FakePolicy::num_prepared_inputs() const {
+  MutexLock lock(&state_->mu);
+  return state_->num_prepared_inputs;
 }
 
 void FakePolicy::FailForwards(std::function<bool(std::int64_t)> must_fail) {

@@ -33,6 +33,10 @@ struct FakePolicyOptions {
   // Default: one required int64 scalar "x". Answers depend on the encoded
   // bytes, whatever the fields are.
   std::vector<FieldSpec> fields = {FieldSpec{"x", DType::kInt64, {}, {}, {}}};
+  // The chain of a session begins with its inputs.
+  std::vector<FieldSpec> session_fields;
+  int num_prefix_tokens = 0;
+  bool recomputes = false;
   std::int64_t num_actions = 5;
   int min_tokens_per_step = 1;
   int max_tokens_per_step = 1;  // more than min: a hash of the step decides
@@ -44,7 +48,8 @@ struct FakePolicyOptions {
 // The chain of one session; also the oracle of tests.
 class FakeHistory {
  public:
-  explicit FakeHistory(const FakePolicyOptions& options) : options_(options) {}
+  explicit FakeHistory(const FakePolicyOptions& options,
+                       absl::string_view session_inputs = "");
 
   void Append(absl::string_view step);
   std::uint64_t link() const { return link_; }
@@ -62,8 +67,11 @@ class FakeHistory {
 // Tokens that `step` becomes.
 int CountFakeTokens(const FakePolicyOptions& options, absl::string_view step);
 
-// One encoded step {x}.
+// One encoded step {x}; also session inputs of one required int64 scalar.
 std::string EncodeFakeStep(std::int64_t x);
+
+// Session inputs of this x are refused, and cannot be prepared.
+inline constexpr std::int64_t kBadInput = -123456789;
 
 // A step with this x (default fields) has scores of NaN.
 inline constexpr std::int64_t kNanStep = -987654321;
@@ -77,10 +85,16 @@ class FakePolicy : public Policy {
 
   const PolicySpec& spec() const override { return spec_; }
   absl::StatusOr<int> CountTokens(absl::string_view step) const override;
+  absl::Status CheckSessionInputs(
+      absl::string_view session_inputs) const override;
   absl::StatusOr<std::unique_ptr<PolicyRunner>> CreateRunner(
       const RunnerOptions& options) const override;
 
   const FakePolicyOptions& options() const { return options_; }
+
+  // How often inputs were prepared, and how many of them are alive.
+  int num_inputs_prepared() const;
+  int num_prepared_inputs() const;
 
   // Forwards are counted from 0 over all runners; those for which this returns
   // true spoil what they should have written and return kInternal.
@@ -111,6 +125,8 @@ class FakePolicy : public Policy {
     std::vector<ForwardRecord> forwards ABSL_GUARDED_BY(mu);
     std::vector<std::string> violations ABSL_GUARDED_BY(mu);
     bool is_paused ABSL_GUARDED_BY(mu) = false;
+    int num_inputs_prepared ABSL_GUARDED_BY(mu) = 0;
+    int num_prepared_inputs ABSL_GUARDED_BY(mu) = 0;
     int num_at_gate ABSL_GUARDED_BY(mu) = 0;
   };
 

@@ -87,7 +87,8 @@ ReplayedActor::ReplayedActor(absl::string_view actor,
     : actor_hash_(StableHash(actor)),
       policy_(policy),
       context_(context),
-      history_(policy) {}
+      history_(policy),
+      num_tokens_(policy.num_prefix_tokens) {}
 
 void ReplayedActor::See(const std::string& step) {
   seen_.push_back(step);
@@ -100,8 +101,8 @@ void ReplayedActor::See(const std::string& step) {
   while (seen_.size() > static_cast<std::size_t>(context_.keep_steps)) {
     seen_.pop_front();
   }
-  history_ = FakeHistory(policy_);
-  num_tokens_ = 0;
+  history_ = FakeHistory(policy_, session_inputs_);
+  num_tokens_ = policy_.num_prefix_tokens;
   for (const std::string& kept : seen_) {
     history_.Append(kept);
     num_tokens_ += CountFakeTokens(policy_, kept);
@@ -132,11 +133,12 @@ StepReply ReplayedActor::Step(const std::vector<std::int64_t>& xs,
   return reply;
 }
 
-void ReplayedActor::Reset() {
-  history_ = FakeHistory(policy_);
+void ReplayedActor::Reset(absl::string_view session_inputs) {
+  session_inputs_ = std::string(session_inputs);
+  history_ = FakeHistory(policy_, session_inputs);
   seen_.clear();
   num_steps_ = 0;
-  num_tokens_ = 0;
+  num_tokens_ = policy_.num_prefix_tokens;
 }
 
 bool operator==(const StepReply& a, const StepReply& b) {

@@ -64,9 +64,11 @@ class ReplayedActor {
   StepReply Step(const std::vector<std::int64_t>& xs,
                  const SamplingParams& sampling = {},
                  bool answer_all_steps = false, OutputMask outputs = 0);
-  void Reset();
+  // As when it had never come; the next step opens a session of these inputs.
+  void Reset(absl::string_view session_inputs = "");
   std::int64_t num_steps() const { return num_steps_; }
-  std::int64_t num_tokens() const { return num_tokens_; }  // of the context
+  // Of the context, its prefix included.
+  std::int64_t num_tokens() const { return num_tokens_; }
 
  private:
   void See(const std::string& step);
@@ -74,10 +76,11 @@ class ReplayedActor {
   const std::uint64_t actor_hash_;
   const FakePolicyOptions policy_;
   const ContextLimits context_;
+  std::string session_inputs_;
   FakeHistory history_;
   std::deque<std::string> seen_;  // the steps in history_
   std::int64_t num_steps_ = 0;
-  std::int64_t num_tokens_ = 0;
+  std::int64_t num_tokens_;
 };
 
 bool operator==(const StepReply& a, const StepReply& b);

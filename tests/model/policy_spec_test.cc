@@ -57,8 +57,8 @@ TEST(PolicySpec, FindsFieldsAndOutputsByName) {
                  FieldSpec{"b", DType::kInt64, {}, {}, {}}};
   spec.outputs = {OutputSpec{"q", {2}}};
 
-  EXPECT_EQ(spec.FindField("b"), 1);
-  EXPECT_EQ(spec.FindField("q"), -1);
+  EXPECT_EQ(FindField(spec.fields, "b"), 1);
+  EXPECT_EQ(FindField(spec.fields, "q"), -1);
   EXPECT_EQ(spec.FindOutput("q"), 0);
   EXPECT_EQ(spec.FindOutput("a"), -1);
 }

@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar
 import grpc
 
 from stepd import codec, description, results
-from stepd.codec import Codec, Inputs
+from stepd.codec import Codec, Inputs, SessionInputs
 from stepd.description import Description
 from stepd.errors import StepdError, from_rpc_error
 from stepd.results import BatchResult, StepResult, StepsResult
@@ -113,6 +113,7 @@ class Client:
         actor_ids: Sequence[str],
         inputs: Inputs,
         *,
+        session_inputs: SessionInputs | None = None,
         outputs: Iterable[str] = (),
         temperature: float = 0.0,
         num_actions: int | None = None,
@@ -122,11 +123,12 @@ class Client:
         """One step for each of N different actors; inputs have a leading N.
 
         An actor whose step fails does not fail the others: see
-        BatchResult.errors. The rest is as in Session.step().
+        BatchResult.errors. `session_inputs` have an entry for each actor: None
+        where the session is open already. The rest is as in Session.step().
         """
         names = codec.names(outputs)
         tail = codec.options(names, temperature, num_actions, seed, all_steps=False)
-        request = self._ready_codec().batch(actor_ids, inputs, tail)
+        request = self._ready_codec().batch(actor_ids, inputs, tail, session_inputs)
         return results.batch_result(self._call(self._step_batch, request, timeout))
 
     def reset(self, actor_id: str, *, timeout: float | None = None) -> None:
@@ -198,6 +200,7 @@ class Session:
         self,
         inputs: Inputs,
         *,
+        session_inputs: SessionInputs | None = None,
         outputs: Iterable[str] = (),
         temperature: float = 0.0,
         num_actions: int | None = None,
@@ -208,6 +211,10 @@ class Session:
 
         inputs       every field's value, shaped as Description.fields says;
                      optional fields may be None or left out
+        session_inputs
+                     what the policy reads once per session, shaped as
+                     Description.session_inputs says: with the step that opens
+                     the session, and only then
         outputs      names of outputs to return besides the action
         temperature  actions are drawn from softmax(scores / temperature); 0
                      takes the best one
@@ -218,13 +225,14 @@ class Session:
         names = codec.names(outputs)
         tail = codec.options(names, temperature, num_actions, seed, all_steps=False)
         client = self._client
-        request = client._ready_codec().step(self._head, inputs, tail)
+        request = client._ready_codec().step(self._head, inputs, tail, session_inputs)
         return results.step_result(client._call(client._step, request, timeout))
 
     def steps(
         self,
         inputs: Inputs,
         *,
+        session_inputs: SessionInputs | None = None,
         answer: Literal["last", "all"] = "last",
         outputs: Iterable[str] = (),
         temperature: float = 0.0,
@@ -242,7 +250,7 @@ class Session:
         every = answer == "all"
         tail = codec.options(names, temperature, num_actions, seed, all_steps=every)
         client = self._client
-        request = client._ready_codec().steps(self._head, inputs, tail)
+        request = client._ready_codec().steps(self._head, inputs, tail, session_inputs)
         return results.steps_result(client._call(client._step, request, timeout))
 
     def reset(self, *, timeout: float | None = None) -> None:

@@ -14,6 +14,7 @@ Thread safety: a Codec is constant after construction.
 import functools
 import struct
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -29,6 +30,10 @@ from stepd.v1 import policy_service_pb2 as pb
 # optional field and may differ in leading size for a ragged one.
 Inputs: TypeAlias = Mapping[str, Any]
 
+# What the step that opens a session gives of the whole session; of several
+# actors each value is a sequence with None where a session is open already.
+SessionInputs: TypeAlias = Mapping[str, Any]
+
 # Pieces of a request, to be joined: bytes, or arrays that are C-contiguous.
 Parts: TypeAlias = list[Any]
 
@@ -39,6 +44,7 @@ _STRUCT = {"b1": "?", "u1": "B", "i4": "i", "i8": "q", "f2": "e", "f4": "f", "f8
 
 # Field numbers and wire types (protobuf's "tag" bytes) of what is written here.
 _INPUTS_TAG = b"\x12"  # StepRequest.inputs and StepBatchRequest.inputs: 2, bytes
+_SESSION_INPUTS_TAG = b"\x32"  # and .session_inputs: 6, bytes
 _DATA_TAG = b"\x22"  # Tensor.data: 4, bytes
 
 
@@ -52,18 +58,18 @@ def varint(value: int) -> bytes:
     return bytes(out)
 
 
-def _input_prefix(tensor: pb.Tensor, num_bytes: int) -> bytes:
-    """An entry of `inputs` up to its data; `tensor` is everything but the data."""
+def _input_prefix(tag: bytes, tensor: pb.Tensor, num_bytes: int) -> bytes:
+    """An input up to its data; `tensor` is everything but the data."""
     head = tensor.SerializeToString() + _DATA_TAG + varint(num_bytes)
-    return _INPUTS_TAG + varint(len(head) + num_bytes) + head
+    return tag + varint(len(head) + num_bytes) + head
 
 
 @functools.lru_cache(maxsize=4096)
 def _dense_prefix(
-    name: str, dtype: np.dtype[Any], shape: tuple[int, ...], num_bytes: int
+    tag: bytes, name: str, dtype: np.dtype[Any], shape: tuple[int, ...], num_bytes: int
 ) -> bytes:
     tensor = pb.Tensor(name=name, dtype=_ENUMS[dtype], shape=shape)  # type: ignore[arg-type]
-    return _input_prefix(tensor, num_bytes)
+    return _input_prefix(tag, tensor, num_bytes)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -101,8 +107,9 @@ def names(outputs: Iterable[str]) -> tuple[str, ...]:
 class _FieldEncoder:
     """Writes the values of one field."""
 
-    def __init__(self, field: Field) -> None:
+    def __init__(self, field: Field, tag: bytes = _INPUTS_TAG) -> None:
         self.field = field
+        self._tag = tag
         self._pack = struct.Struct("<" + _STRUCT[field.dtype.str[1:]]).pack
         # Python numbers that need no NumPy; their exact types: a bool is an int.
         self._numbers: tuple[type, ...] = ()
@@ -193,13 +200,14 @@ class _FieldEncoder:
             shape=array.shape,
             lengths=lengths,
         )
-        parts += (_input_prefix(tensor, array.nbytes), array)
+        parts += (_input_prefix(self._tag, tensor, array.nbytes), array)
 
     def _prefix(self, shape: tuple[int, ...]) -> bytes:
         num_bytes = self.field.dtype.itemsize
         for size in shape:
             num_bytes *= size
-        return _dense_prefix(self.field.name, self.field.dtype, shape, num_bytes)
+        field = self.field
+        return _dense_prefix(self._tag, field.name, field.dtype, shape, num_bytes)
 
     def _array(self, value: Any) -> NDArray[Any]:
         """`value` as a C-contiguous array of the field's dtype."""
@@ -266,6 +274,44 @@ class _FieldEncoder:
         return invalid(reason, message, field=self.field.name, **metadata)
 
 
+_Encoders: TypeAlias = Mapping[str, _FieldEncoder]
+
+
+def _add_step(encoders: _Encoders, inputs: Inputs, parts: Parts) -> None:
+    found = 0
+    for name, encoder in encoders.items():
+        value = inputs.get(name)
+        if value is not None:
+            found += 1
+            encoder.add_step(value, parts)
+        elif encoder.field.required:
+            raise encoder.missing()
+    if found != len(inputs):
+        _check_names(encoders, inputs)
+
+
+def _add_rows(encoders: _Encoders, inputs: Inputs, count: int, parts: Parts) -> None:
+    found = 0
+    for name, encoder in encoders.items():
+        value = inputs.get(name)
+        if value is not None:
+            found += 1
+            encoder.add_rows(value, count, parts)
+        elif encoder.field.required:
+            raise encoder.missing()
+    if found != len(inputs):
+        _check_names(encoders, inputs)
+
+
+def _check_names(encoders: _Encoders, inputs: Inputs) -> None:
+    for name in inputs:
+        if name not in encoders:
+            known = ", ".join(encoders) or "none"
+            raise invalid(
+                "FIELD_UNKNOWN", f"field '{name}': the policy has {known}", field=name
+            )
+
+
 def step_head(actor_id: str) -> bytes:
     """The part of a StepRequest that is the same in all of an actor's steps."""
     return pb.StepRequest(actor_id=actor_id).SerializeToString()
@@ -280,55 +326,65 @@ class Codec:
 
     def __init__(self, description: Description) -> None:
         self._encoders = {f.name: _FieldEncoder(f) for f in description.fields}
+        self._session_encoders = {
+            f.name: _FieldEncoder(f, _SESSION_INPUTS_TAG)
+            for f in description.session_inputs
+        }
+        # In a batch not every actor's session opens.
+        self._optional_session_encoders = {
+            f.name: _FieldEncoder(replace(f, required=False), _SESSION_INPUTS_TAG)
+            for f in description.session_inputs
+        }
 
-    def step(self, head: bytes, inputs: Inputs, tail: bytes) -> bytes:
+    def step(
+        self,
+        head: bytes,
+        inputs: Inputs,
+        tail: bytes,
+        session_inputs: SessionInputs | None = None,
+    ) -> bytes:
         """A StepRequest of one step; inputs have no leading dimension.
 
         `head` is of step_head(), `tail` of options().
         """
         parts: Parts = [head]
-        self._add_step(inputs, parts)
+        _add_step(self._encoders, inputs, parts)
+        if session_inputs is not None:
+            _add_step(self._session_encoders, session_inputs, parts)
         parts.append(tail)
         return b"".join(parts)
 
-    def steps(self, head: bytes, inputs: Inputs, tail: bytes) -> bytes:
+    def steps(
+        self,
+        head: bytes,
+        inputs: Inputs,
+        tail: bytes,
+        session_inputs: SessionInputs | None = None,
+    ) -> bytes:
         """A StepRequest of as many steps as the inputs' leading dimension says."""
         parts: Parts = [head]
-        self._add_rows(inputs, self._count_rows(inputs), parts)
+        _add_rows(self._encoders, inputs, self._count_rows(inputs), parts)
+        if session_inputs is not None:
+            _add_step(self._session_encoders, session_inputs, parts)
         parts.append(tail)
         return b"".join(parts)
 
-    def batch(self, actor_ids: Sequence[str], inputs: Inputs, tail: bytes) -> bytes:
+    def batch(
+        self,
+        actor_ids: Sequence[str],
+        inputs: Inputs,
+        tail: bytes,
+        session_inputs: SessionInputs | None = None,
+    ) -> bytes:
         """A StepBatchRequest; inputs have a leading dimension of actors."""
         message = pb.StepBatchRequest(actor_ids=actor_ids)
         parts: Parts = [message.SerializeToString()]
-        self._add_rows(inputs, len(actor_ids), parts)
+        count = len(actor_ids)
+        _add_rows(self._encoders, inputs, count, parts)
+        if session_inputs is not None:
+            _add_rows(self._optional_session_encoders, session_inputs, count, parts)
         parts.append(tail)
         return b"".join(parts)
-
-    def _add_step(self, inputs: Inputs, parts: Parts) -> None:
-        found = 0
-        for name, encoder in self._encoders.items():
-            value = inputs.get(name)
-            if value is not None:
-                found += 1
-                encoder.add_step(value, parts)
-            elif encoder.field.required:
-                raise encoder.missing()
-        if found != len(inputs):
-            self._check_names(inputs)
-
-    def _add_rows(self, inputs: Inputs, count: int, parts: Parts) -> None:
-        found = 0
-        for name, encoder in self._encoders.items():
-            value = inputs.get(name)
-            if value is not None:
-                found += 1
-                encoder.add_rows(value, count, parts)
-            elif encoder.field.required:
-                raise encoder.missing()
-        if found != len(inputs):
-            self._check_names(inputs)
 
     def _count_rows(self, inputs: Inputs) -> int:
         """The leading size of the first field given; FieldError if it has none."""
@@ -341,13 +397,3 @@ class Codec:
                 message = f"field '{name}': a leading dimension of steps is missing"
                 raise invalid("FIELD_SHAPE", message, field=name) from None
         raise invalid("FIELD_MISSING", "no field is given")
-
-    def _check_names(self, inputs: Inputs) -> None:
-        for name in inputs:
-            if name not in self._encoders:
-                known = ", ".join(self._encoders)
-                raise invalid(
-                    "FIELD_UNKNOWN",
-                    f"field '{name}': the policy has {known}",
-                    field=name,
-                )

@@ -23,11 +23,11 @@ DTYPES: dict[int, np.dtype[Any]] = {
 
 @dataclass(frozen=True)
 class Field:
-    """One input of a step."""
+    """One input of a step or of a session."""
 
     name: str
     dtype: np.dtype[Any]
-    shape: tuple[int, ...]  # of one step; a leading -1 varies
+    shape: tuple[int, ...]  # of one step (session); a leading -1 varies
     min: int | None  # inclusive
     max: int | None
     required: bool
@@ -63,11 +63,13 @@ class Description:
 
     summary: str
     fields: tuple[Field, ...]
+    session_inputs: tuple[Field, ...]  # given with the step that opens a session
     outputs: tuple[Output, ...]
     action_head: str
     num_actions: int
     min_tokens_per_step: int
     max_tokens_per_step: int
+    num_prefix_tokens: int  # of the session's inputs, before its first step's
     kv_bytes_per_token: int
     num_parameters: int
     limits: Limits
@@ -97,11 +99,13 @@ def from_proto(message: pb.DescribeResponse) -> Description:
     return Description(
         summary=message.summary,
         fields=tuple(_field(field) for field in message.fields),
+        session_inputs=tuple(_field(field) for field in message.session_inputs),
         outputs=tuple(Output(o.name, tuple(o.shape)) for o in message.outputs),
         action_head=message.action_head,
         num_actions=message.num_actions,
         min_tokens_per_step=message.min_tokens_per_step,
         max_tokens_per_step=message.max_tokens_per_step,
+        num_prefix_tokens=message.num_prefix_tokens,
         kv_bytes_per_token=message.kv_bytes_per_token,
         num_parameters=message.num_parameters,
         limits=Limits(

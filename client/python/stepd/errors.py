@@ -61,6 +61,10 @@ class FieldError(InvalidRequest):
     """An input field is unknown, missing, or of a wrong dtype, shape or range."""
 
 
+class SessionInputsRefused(StepdError):
+    """Inputs of a whole session came with a step that does not open it."""
+
+
 class ContextFull(StepdError):
     """The session has as many steps as one may have: reset it."""
 
@@ -108,6 +112,7 @@ _BY_REASON: dict[str, type[StepdError]] = {
     "FIELD_TYPE": FieldError,
     "FIELD_SHAPE": FieldError,
     "FIELD_RANGE": FieldError,
+    "SESSION_INPUTS": SessionInputsRefused,
     "OUTPUT_UNKNOWN": InvalidRequest,
     "SAMPLING": InvalidRequest,
     "LIMIT": InvalidRequest,

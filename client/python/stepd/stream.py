@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 import grpc
 
 from stepd import codec, results
-from stepd.codec import Codec, Inputs
+from stepd.codec import Codec, Inputs, SessionInputs
 from stepd.errors import Cancelled, StepdError, from_rpc_error, from_status
 from stepd.results import BatchResult, StepResult
 from stepd.v1 import policy_service_pb2 as pb
@@ -76,6 +76,7 @@ class StepStream:
         actor_id: str,
         inputs: Inputs,
         *,
+        session_inputs: SessionInputs | None = None,
         outputs: Iterable[str] = (),
         temperature: float = 0.0,
         num_actions: int | None = None,
@@ -84,7 +85,9 @@ class StepStream:
         """Session.step(), later. Wrong inputs raise here, not in the future."""
         names = codec.names(outputs)
         tail = codec.options(names, temperature, num_actions, seed, all_steps=False)
-        request = self._codec.step(codec.step_head(actor_id), inputs, tail)
+        request = self._codec.step(
+            codec.step_head(actor_id), inputs, tail, session_inputs
+        )
         return self._send(_STEP, request, lambda r: results.step_result(r.step))
 
     def step_batch(
@@ -92,6 +95,7 @@ class StepStream:
         actor_ids: Sequence[str],
         inputs: Inputs,
         *,
+        session_inputs: SessionInputs | None = None,
         outputs: Iterable[str] = (),
         temperature: float = 0.0,
         num_actions: int | None = None,
@@ -100,7 +104,7 @@ class StepStream:
         """Client.step_batch(), later."""
         names = codec.names(outputs)
         tail = codec.options(names, temperature, num_actions, seed, all_steps=False)
-        request = self._codec.batch(actor_ids, inputs, tail)
+        request = self._codec.batch(actor_ids, inputs, tail, session_inputs)
         return self._send(
             _STEP_BATCH, request, lambda r: results.batch_result(r.step_batch)
         )

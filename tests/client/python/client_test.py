@@ -85,6 +85,30 @@ def test_steps_refuses_another_answer(client: stepd.Client) -> None:
         client.session("a").steps(ROWS, answer="first")  # type: ignore[arg-type]
 
 
+def test_session_inputs_reach_the_server(
+    service: FakeService, client: stepd.Client
+) -> None:
+    (described,) = client.describe().session_inputs
+    world = {"map": [1.0, 2.0]}
+    client.session("a").step(STEP, session_inputs=world)
+    client.session("b").steps(ROWS, session_inputs=world)
+    client.step_batch(
+        ["c", "a", "d"], ROWS, session_inputs={"map": [[1.0, 2.0], None, [3.0, 4.0]]}
+    )
+    with client.stream() as stream:
+        stream.step("e", STEP, session_inputs=world)
+        stream.step_batch(["f"], {k: v[:1] for k, v in ROWS.items()})
+    client.session("a").step(STEP)
+
+    assert described.name == "map"
+    given = [
+        [(t.name, list(t.shape), list(t.lengths)) for t in request.session_inputs]
+        for request in service.requests
+    ]
+    one: list[Any] = [("map", [1, 2], [])]
+    assert given == [one, one, [("map", [2, 2], [1, 0, 1])], one, [], []]
+
+
 def test_sampling_reaches_the_server(
     service: FakeService, client: stepd.Client
 ) -> None:
@@ -157,6 +181,7 @@ def test_a_row_that_fails_fails_alone(
         ("INVALID_ARGUMENT", "OUTPUT_UNKNOWN", stepd.InvalidRequest),
         ("INVALID_ARGUMENT", "LIMIT", stepd.InvalidRequest),
         ("INVALID_ARGUMENT", "A_LATER_ONE", stepd.InvalidRequest),
+        ("FAILED_PRECONDITION", "SESSION_INPUTS", stepd.SessionInputsRefused),
         ("FAILED_PRECONDITION", "CONTEXT_FULL", stepd.ContextFull),
         ("RESOURCE_EXHAUSTED", "SESSIONS_FULL", stepd.SessionsFull),
         ("RESOURCE_EXHAUSTED", "OVERLOADED", stepd.Overloaded),

@@ -371,3 +371,90 @@ def test_refuses_a_description_that_numpy_has_no_dtype_for() -> None:
 
     with pytest.raises(ValueError, match="'x'"):
         description.from_proto(message)
+
+
+# -------------------------------------------------------------- session inputs
+
+SESSION = dataclasses.replace(
+    FAKE,
+    session_inputs=(
+        field("float32", (2, 3), name="image"),
+        field("bool", (2,), required=False, name="mask"),
+    ),
+)
+IMAGE = np.arange(6, dtype=np.float32).reshape(2, 3)
+
+
+def parse_session(request: bytes) -> dict[str, pb.Tensor]:
+    message = pb.StepRequest.FromString(request)
+    return {t.name: t for t in message.session_inputs}
+
+
+def test_session_inputs_travel_beside_the_step() -> None:
+    request = Codec(SESSION).step(
+        b"", STEP, GREEDY, {"image": IMAGE, "mask": [True, False]}
+    )
+
+    tensors = parse_session(request)
+    assert set(parse(request)) == {"action", "obs"}
+    assert set(tensors) == {"image", "mask"}
+    np.testing.assert_array_equal(read(tensors["image"]), [IMAGE])
+    np.testing.assert_array_equal(read(tensors["mask"]), [[True, False]])
+
+
+def test_session_inputs_of_several_steps_are_given_once() -> None:
+    steps = {"action": np.zeros(4, np.int64), "obs": np.zeros((4, 3))}
+
+    request = Codec(SESSION).steps(b"", steps, GREEDY, {"image": IMAGE})
+
+    assert list(parse_session(request)["image"].shape) == [1, 2, 3]
+
+
+def test_actors_whose_session_is_open_give_none() -> None:
+    rows = {"action": np.zeros(3, np.int64), "obs": np.zeros((3, 3))}
+
+    request = Codec(SESSION).batch(
+        ["a", "b", "c"], rows, GREEDY, {"image": [IMAGE, None, 2 * IMAGE]}
+    )
+
+    (image,) = pb.StepBatchRequest.FromString(request).session_inputs
+    assert list(image.lengths) == [1, 0, 1]
+    np.testing.assert_array_equal(read(image), [IMAGE, 2 * IMAGE])
+
+
+def test_session_inputs_of_all_actors_are_one_array() -> None:
+    rows = {"action": np.zeros(2, np.int64), "obs": np.zeros((2, 3))}
+
+    request = Codec(SESSION).batch(
+        ["a", "b"], rows, GREEDY, {"image": np.stack([IMAGE, IMAGE])}
+    )
+
+    (image,) = pb.StepBatchRequest.FromString(request).session_inputs
+    assert list(image.shape) == [2, 2, 3]
+    assert not image.lengths
+
+
+@pytest.mark.parametrize(
+    ("session_inputs", "reason", "name"),
+    [
+        ({"imago": IMAGE}, "FIELD_MISSING", "image"),
+        ({"image": IMAGE, "imago": IMAGE}, "FIELD_UNKNOWN", "imago"),
+        ({"image": IMAGE[0]}, "FIELD_SHAPE", "image"),
+        ({"image": IMAGE > 1}, "FIELD_TYPE", "image"),
+        ({"image": IMAGE, "mask": [1, 0]}, "FIELD_TYPE", "mask"),
+        ({"mask": [True, False]}, "FIELD_MISSING", "image"),
+    ],
+)
+def test_refuses_session_inputs_that_do_not_fit(
+    session_inputs: dict[str, Any], reason: str, name: str
+) -> None:
+    with pytest.raises(stepd.FieldError) as caught:
+        Codec(SESSION).step(b"", STEP, GREEDY, session_inputs)
+
+    assert (caught.value.reason, caught.value.field) == (reason, name)
+
+
+def test_a_policy_may_have_no_session_inputs() -> None:
+    without = dataclasses.replace(FAKE, session_inputs=())
+    with pytest.raises(stepd.FieldError, match="the policy has none"):
+        Codec(without).step(b"", STEP, GREEDY, {"image": IMAGE})

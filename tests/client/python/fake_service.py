@@ -28,6 +28,7 @@ DESCRIPTION = pb.DescribeResponse(
         pb.Field(name="reward", dtype=pb.DATA_TYPE_FLOAT32),
         pb.Field(name="words", dtype=pb.DATA_TYPE_INT64, shape=[-1, 2]),
     ],
+    session_inputs=[pb.Field(name="map", dtype=pb.DATA_TYPE_FLOAT32, shape=[2])],
     outputs=[pb.Output(name="dqn", shape=[NUM_ACTIONS])],
     action_head="dqn",
     num_actions=NUM_ACTIONS,

@@ -94,6 +94,27 @@ TEST(Inspection, SaysThatThereAreNoLayers) {
   EXPECT_THAT(FormatInspection(spec), HasSubstr("\n\nno layers\n\n"));
 }
 
+TEST(Inspection, TellsWhatASessionBeginsWith) {
+  PolicySpec spec = SmallSpec();
+  FieldSpec mask;
+  mask.name = "mask";
+  mask.dtype = DType::kBool;
+  mask.shape = {5};
+  spec.session_fields = {mask};
+  spec.num_prefix_tokens = 5;
+  spec.recomputes = true;
+
+  const std::string text = FormatInspection(spec);
+  const nlohmann::json inspection = InspectionJson(spec);
+
+  EXPECT_THAT(text, HasSubstr("\nsession      mask bool[5]\n"));
+  EXPECT_THAT(text, HasSubstr("1 to 3 token(s) after 5 of the session, "
+                              "computed with all before it (slow)"));
+  EXPECT_EQ(inspection["session_inputs"][0]["name"], "mask");
+  EXPECT_EQ(inspection["prefix_tokens"], 5);
+  EXPECT_EQ(inspection["recomputes"], true);
+}
+
 TEST(Inspection, GivesProgramsTheSameInBytes) {
   const nlohmann::json inspection = InspectionJson(SmallSpec());
 

@@ -51,6 +51,31 @@ TEST(StartReport, CountsNoMoreTokensThanThePolicyCanTellApart) {
   EXPECT_EQ(NumFullSessions(spec, engine), 100);
 }
 
+TEST(StartReport, CountsWhatASessionBeginsWith) {
+  PolicySpec spec = SmallSpec();
+  spec.num_prefix_tokens = 15;  // with 18 of the steps: 3 blocks
+  EngineOptions engine;
+  engine.cache_bytes = 90 << 10;
+  engine.context.max_steps = 6;
+
+  EXPECT_EQ(NumFullSessions(spec, engine), 30);
+}
+
+TEST(StartReport, TellsWhatASessionIsGivenAndThatRecomputingIsSlow) {
+  PolicySpec spec = SmallSpec();
+  spec.session_fields = {
+      FieldSpec{"scene", DType::kFloat32, {5, 4}, {}, {}, true}};
+  spec.recomputes = true;
+  StartReport report;
+  report.spec = &spec;
+  report.grpc_address = "unix:/run/stepd.sock";
+
+  const std::string block = FormatStartReport(report);
+
+  EXPECT_THAT(block, HasSubstr("scene float32[5, 4]"));
+  EXPECT_THAT(block, HasSubstr("slow"));
+}
+
 TEST(StartReport, KnowsPoliciesWithoutACache) {
   PolicySpec spec = SmallSpec();
   spec.kv_bytes_per_token = 0;

@@ -47,6 +47,7 @@ std::ostream& operator<<(std::ostream& os, const OracleCase& test_case) {
 // What was asked, and with what the answer may be refused.
 struct Asked {
   bool is_reset = false;
+  std::string session_inputs;  // empty: none are given
   std::vector<std::int64_t> xs;
   SamplingParams sampling;
   bool answer_all = false;
@@ -131,8 +132,13 @@ class World {
     if (Random(4) == 0) {
       asked.is_cancelled = std::make_shared<std::atomic<bool>>(false);
     }
+    if (!case_.policy.session_fields.empty() && Random(2) == 0) {
+      asked.session_inputs =
+          EncodeFakeStep(Random(20) == 0 ? kBadInput : Random(3));
+    }
     Answer unused;
     StepTask task = MakeFakeTask(actor->id, asked.xs, case_.policy, &unused);
+    task.session_inputs = asked.session_inputs;
     task.sampling = asked.sampling;
     task.answer_all_steps = asked.answer_all;
     task.outputs = asked.outputs;
@@ -182,6 +188,11 @@ class World {
       return;
     }
     ++num_answers_;
+    if (actor->replayed.num_steps() == 0) {
+      EXPECT_EQ(asked.session_inputs.empty(),
+                case_.policy.session_fields.empty());
+      actor->replayed.Reset(asked.session_inputs);
+    }
     EXPECT_EQ(*reply, actor->replayed.Step(asked.xs, asked.sampling,
                                            asked.answer_all, asked.outputs));
   }
@@ -210,6 +221,12 @@ class World {
     } else if (why == reason::kSessionsFull) {
       EXPECT_EQ(actor.replayed.num_steps(), 0);
       EXPECT_GT(case_.num_actors, case_.max_sessions);
+    } else if (why == reason::kFieldMissing) {
+      EXPECT_EQ(actor.replayed.num_steps(), 0);
+      EXPECT_TRUE(asked.session_inputs.empty());
+    } else if (why == reason::kSessionInputs) {
+      EXPECT_GT(actor.replayed.num_steps(), 0);
+      EXPECT_FALSE(asked.session_inputs.empty());
     } else {
       EXPECT_EQ(why, reason::kInternal);
     }
@@ -267,6 +284,7 @@ class World {
     EXPECT_EQ(executor_->num_unfinished(), 0);
     EXPECT_EQ(executor_->pool().num_used(), 0);
     EXPECT_EQ(executor_->gauges().num_sessions, 0);
+    EXPECT_EQ(policy_.num_prepared_inputs(), 0);
     EXPECT_GT(num_answers_, 0);
     EXPECT_GT(num_errors_["CANCELLED"], 0);
     EXPECT_GT(num_errors_["INTERNAL"], 0);
@@ -327,6 +345,28 @@ std::vector<OracleCase> Cases() {
   short_memory.executor.context.max_steps = 1;
   short_memory.executor.context.keep_steps = 1;
   cases.push_back(short_memory);
+
+  OracleCase with_inputs = waiting;
+  with_inputs.name = "SessionInputsAndPrefix";
+  with_inputs.policy.session_fields = {
+      FieldSpec{"image", DType::kInt64, {}, {}, {}}};
+  with_inputs.policy.num_prefix_tokens = 5;
+  cases.push_back(with_inputs);
+
+  OracleCase recomputing = with_inputs;
+  recomputing.name = "Recomputing";
+  recomputing.policy.recomputes = true;
+  cases.push_back(recomputing);
+
+  OracleCase rebuilding_prefix = with_inputs;
+  rebuilding_prefix.name = "RebuildingContextWithPrefix";
+  rebuilding_prefix.executor.context = rebuilding.executor.context;
+  cases.push_back(rebuilding_prefix);
+
+  OracleCase rebuilding_all = recomputing;
+  rebuilding_all.name = "RecomputingRebuiltContext";
+  rebuilding_all.executor.context = rebuilding.executor.context;
+  cases.push_back(rebuilding_all);
   return cases;
 }
 

@@ -32,7 +32,7 @@ class SessionTableTest : public testing::Test {
   }
 
   BlockPool pool_{100};
-  SessionTable table_{8};
+  SessionTable table_{SessionShape{8}};
 };
 
 TEST_F(SessionTableTest, FindsWhatWasCreatedUntilItIsErased) {

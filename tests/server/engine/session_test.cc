@@ -74,7 +74,7 @@ TEST(StepLog, ForgetsItsFirstStepsAndKeepsTheOthersIndices) {
 
 TEST(Session, GivesBlocksBackFromTheEnd) {
   BlockPool pool(8);
-  Session session("a", 1, 3);
+  Session session("a", 1, SessionShape{3});
   ASSERT_TRUE(pool.Allocate(5, &session.blocks));
   const std::vector<std::int32_t> before = session.blocks;
 
@@ -87,7 +87,7 @@ TEST(Session, GivesBlocksBackFromTheEnd) {
 
 TEST(Session, ForgetsItsCacheWithItsBlocks) {
   BlockPool pool(8);
-  Session session("a", 1, 3);
+  Session session("a", 1, SessionShape{3});
   session.log.Append(Steps({"abc", "def"}));
   ASSERT_TRUE(pool.Allocate(2, &session.blocks));
   session.num_tokens = session.num_cached_tokens = 6;

@@ -37,7 +37,7 @@ TEST(RandomCheckpointTest, EveryShapeLoads) {
     EXPECT_EQ(spec.max_tokens_per_step, 1);
     EXPECT_EQ(spec.fields.size(), 4U);
     for (const char* name : {"action", "obs_continuous", "reward", "done"}) {
-      EXPECT_GE(spec.FindField(name), 0) << name;
+      EXPECT_GE(FindField(spec.fields, name), 0) << name;
     }
     // Keys and values of all layers, float32.
     EXPECT_EQ(spec.kv_bytes_per_token, 2 * shape.num_layers * shape.hidden_dim /

@@ -61,18 +61,20 @@ class Sampling(_message.Message):
     def __init__(self, temperature: _Optional[float] = ..., num_actions: _Optional[int] = ..., seed: _Optional[int] = ...) -> None: ...
 
 class StepRequest(_message.Message):
-    __slots__ = ("actor_id", "inputs", "outputs", "sampling", "answered_steps")
+    __slots__ = ("actor_id", "inputs", "outputs", "sampling", "answered_steps", "session_inputs")
     ACTOR_ID_FIELD_NUMBER: _ClassVar[int]
     INPUTS_FIELD_NUMBER: _ClassVar[int]
     OUTPUTS_FIELD_NUMBER: _ClassVar[int]
     SAMPLING_FIELD_NUMBER: _ClassVar[int]
     ANSWERED_STEPS_FIELD_NUMBER: _ClassVar[int]
+    SESSION_INPUTS_FIELD_NUMBER: _ClassVar[int]
     actor_id: str
     inputs: _containers.RepeatedCompositeFieldContainer[Tensor]
     outputs: _containers.RepeatedScalarFieldContainer[str]
     sampling: Sampling
     answered_steps: AnsweredSteps
-    def __init__(self, actor_id: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., outputs: _Optional[_Iterable[str]] = ..., sampling: _Optional[_Union[Sampling, _Mapping]] = ..., answered_steps: _Optional[_Union[AnsweredSteps, str]] = ...) -> None: ...
+    session_inputs: _containers.RepeatedCompositeFieldContainer[Tensor]
+    def __init__(self, actor_id: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., outputs: _Optional[_Iterable[str]] = ..., sampling: _Optional[_Union[Sampling, _Mapping]] = ..., answered_steps: _Optional[_Union[AnsweredSteps, str]] = ..., session_inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ...) -> None: ...
 
 class StepResponse(_message.Message):
     __slots__ = ("actions", "log_probs", "outputs", "step_index", "model_version")
@@ -89,16 +91,18 @@ class StepResponse(_message.Message):
     def __init__(self, actions: _Optional[_Iterable[int]] = ..., log_probs: _Optional[_Iterable[float]] = ..., outputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., step_index: _Optional[int] = ..., model_version: _Optional[int] = ...) -> None: ...
 
 class StepBatchRequest(_message.Message):
-    __slots__ = ("actor_ids", "inputs", "outputs", "sampling")
+    __slots__ = ("actor_ids", "inputs", "outputs", "sampling", "session_inputs")
     ACTOR_IDS_FIELD_NUMBER: _ClassVar[int]
     INPUTS_FIELD_NUMBER: _ClassVar[int]
     OUTPUTS_FIELD_NUMBER: _ClassVar[int]
     SAMPLING_FIELD_NUMBER: _ClassVar[int]
+    SESSION_INPUTS_FIELD_NUMBER: _ClassVar[int]
     actor_ids: _containers.RepeatedScalarFieldContainer[str]
     inputs: _containers.RepeatedCompositeFieldContainer[Tensor]
     outputs: _containers.RepeatedScalarFieldContainer[str]
     sampling: Sampling
-    def __init__(self, actor_ids: _Optional[_Iterable[str]] = ..., inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., outputs: _Optional[_Iterable[str]] = ..., sampling: _Optional[_Union[Sampling, _Mapping]] = ...) -> None: ...
+    session_inputs: _containers.RepeatedCompositeFieldContainer[Tensor]
+    def __init__(self, actor_ids: _Optional[_Iterable[str]] = ..., inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., outputs: _Optional[_Iterable[str]] = ..., sampling: _Optional[_Union[Sampling, _Mapping]] = ..., session_inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ...) -> None: ...
 
 class StepBatchResponse(_message.Message):
     __slots__ = ("actions", "log_probs", "outputs", "step_indices", "model_version", "errors")
@@ -203,7 +207,7 @@ class Limits(_message.Message):
     def __init__(self, max_message_bytes: _Optional[int] = ..., max_steps_per_call: _Optional[int] = ..., max_actors_per_batch: _Optional[int] = ..., max_sessions: _Optional[int] = ..., max_steps_per_session: _Optional[int] = ...) -> None: ...
 
 class DescribeResponse(_message.Message):
-    __slots__ = ("summary", "fields", "outputs", "action_head", "num_actions", "min_tokens_per_step", "max_tokens_per_step", "kv_bytes_per_token", "num_parameters", "limits", "model_version", "server_version", "device")
+    __slots__ = ("summary", "fields", "outputs", "action_head", "num_actions", "min_tokens_per_step", "max_tokens_per_step", "kv_bytes_per_token", "num_parameters", "limits", "model_version", "server_version", "device", "session_inputs", "num_prefix_tokens")
     SUMMARY_FIELD_NUMBER: _ClassVar[int]
     FIELDS_FIELD_NUMBER: _ClassVar[int]
     OUTPUTS_FIELD_NUMBER: _ClassVar[int]
@@ -217,6 +221,8 @@ class DescribeResponse(_message.Message):
     MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
     SERVER_VERSION_FIELD_NUMBER: _ClassVar[int]
     DEVICE_FIELD_NUMBER: _ClassVar[int]
+    SESSION_INPUTS_FIELD_NUMBER: _ClassVar[int]
+    NUM_PREFIX_TOKENS_FIELD_NUMBER: _ClassVar[int]
     summary: str
     fields: _containers.RepeatedCompositeFieldContainer[Field]
     outputs: _containers.RepeatedCompositeFieldContainer[Output]
@@ -230,4 +236,6 @@ class DescribeResponse(_message.Message):
     model_version: int
     server_version: str
     device: str
-    def __init__(self, summary: _Optional[str] = ..., fields: _Optional[_Iterable[_Union[Field, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[Output, _Mapping]]] = ..., action_head: _Optional[str] = ..., num_actions: _Optional[int] = ..., min_tokens_per_step: _Optional[int] = ..., max_tokens_per_step: _Optional[int] = ..., kv_bytes_per_token: _Optional[int] = ..., num_parameters: _Optional[int] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., model_version: _Optional[int] = ..., server_version: _Optional[str] = ..., device: _Optional[str] = ...) -> None: ...
+    session_inputs: _containers.RepeatedCompositeFieldContainer[Field]
+    num_prefix_tokens: int
+    def __init__(self, summary: _Optional[str] = ..., fields: _Optional[_Iterable[_Union[Field, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[Output, _Mapping]]] = ..., action_head: _Optional[str] = ..., num_actions: _Optional[int] = ..., min_tokens_per_step: _Optional[int] = ..., max_tokens_per_step: _Optional[int] = ..., kv_bytes_per_token: _Optional[int] = ..., num_parameters: _Optional[int] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., model_version: _Optional[int] = ..., server_version: _Optional[str] = ..., device: _Optional[str] = ..., session_inputs: _Optional[_Iterable[_Union[Field, _Mapping]]] = ..., num_prefix_tokens: _Optional[int] = ...) -> None: ...

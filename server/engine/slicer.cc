@@ -1,0 +1,176 @@
+// Copyright 2026 The stepd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "server/engine/slicer.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <variant>
+
+namespace stepd {
+namespace {
+
+std::int64_t NumSteps(const Work& work) {
+  return static_cast<std::int64_t>(std::get<StepTask>(work.task).steps.size());
+}
+
+// One past the last step of `work`.
+std::int64_t EndOf(const Work& work) {
+  return work.session->num_steps() + NumSteps(work);
+}
+
+ContextSpan CachedBy(const Work& work) {
+  return work.is_started ? work.cached : work.session->cached();
+}
+
+}  // namespace
+
+// ---- Steps ------------------------------------------------------------------
+
+absl::string_view Slicer::StepAt(const Work& work, std::int64_t index) const {
+  const Session& session = *work.session;
+  if (index < session.num_steps()) return session.log[index];
+  const auto& task = std::get<StepTask>(work.task);
+  return task.steps[static_cast<std::size_t>(index - session.num_steps())];
+}
+
+// Every step was counted before, when its task was validated.
+std::int64_t Slicer::TokensAt(const Work& work, std::int64_t index) const {
+  if (spec_.min_tokens_per_step == spec_.max_tokens_per_step) {
+    return spec_.min_tokens_per_step;
+  }
+  return policy_.CountTokens(StepAt(work, index)).value();
+}
+
+// The step that a recomputed slice ends with.
+std::int64_t Slicer::NextAnswered(const Work& work) const {
+  return std::get<StepTask>(work.task).answer_all_steps ? work.first_new_step()
+                                                        : EndOf(work) - 1;
+}
+
+// The context of the next slice's steps, as far as the blocks hold it.
+ContextSpan Slicer::NextContext(const Work& work) const {
+  const ContextSpan cached = CachedBy(work);
+  std::int64_t begin = cached.begin;
+  if (spec_.recomputes) {
+    for (std::int64_t i = work.first_new_step(); i <= NextAnswered(work); ++i) {
+      begin = limits_.BeginFor(begin, i);
+    }
+    return {begin, begin, 0};
+  }
+  begin = limits_.BeginFor(begin, work.first_new_step());
+  if (begin == cached.begin) return cached;
+  return {begin, begin, 0};
+}
+
+// ---- Sizes ------------------------------------------------------------------
+
+std::int64_t Slicer::SmallestSlice(const Work& work) const {
+  const ContextSpan context = NextContext(work);
+  const std::int64_t end =
+      spec_.recomputes ? NextAnswered(work) + 1 : context.end + 1;
+  std::int64_t tokens = MissingPrefixTokens(context);
+  for (std::int64_t i = context.end; i < end; ++i) tokens += TokensAt(work, i);
+  return tokens;
+}
+
+std::int64_t Slicer::TokensLeft(const Work& work) const {
+  if (spec_.recomputes) return SmallestSlice(work);
+  const ContextSpan context = NextContext(work);
+  if (context.begin == work.session->window_start) {
+    return work.session->num_tokens + work.num_new_tokens - context.num_tokens;
+  }
+  const std::int64_t end =
+      std::min(context.begin + limits_.max_steps, EndOf(work));
+  std::int64_t tokens = MissingPrefixTokens(context);
+  for (std::int64_t i = context.end; i < end; ++i) tokens += TokensAt(work, i);
+  return tokens;
+}
+
+std::int64_t Slicer::MostTokens(const Work& work) const {
+  const Session& session = *work.session;
+  if (!limits_.rebuilds()) return session.num_tokens + work.num_new_tokens;
+  std::int64_t most = 0;
+  std::int64_t begin = session.window_start;
+  std::int64_t tokens = session.num_tokens;
+  for (std::int64_t i = session.num_steps(); i < EndOf(work); ++i) {
+    const std::int64_t next = limits_.BeginFor(begin, i);
+    if (next != begin) {
+      tokens = spec_.num_prefix_tokens;
+      for (std::int64_t j = next; j < i; ++j) tokens += TokensAt(work, j);
+      begin = next;
+    }
+    tokens += TokensAt(work, i);
+    most = std::max(most, tokens);
+  }
+  return most;
+}
+
+bool Slicer::IsSingle(const Work& work) const {
+  const ContextSpan context = NextContext(work);
+  return NumSteps(work) == 1 && context.end == work.first_new_step() &&
+         MissingPrefixTokens(context) == 0;
+}
+
+// ---- Slices -----------------------------------------------------------------
+
+void Slicer::Fill(Work* work, std::int64_t max_tokens,
+                  SessionSlice* slice) const {
+  const Session& session = *work->session;
+  work->cached = NextContext(*work);
+  work->ClearSlice();
+  slice->steps.clear();
+  slice->num_cached_tokens = work->cached.num_tokens;
+  slice->blocks = session.blocks;
+  slice->session_inputs = session.session_inputs;
+  slice->prepared_inputs = session.prepared_inputs.get();
+  if (spec_.recomputes) {
+    FillWithAll(work, slice);
+  } else {
+    FillWithNext(work, max_tokens, slice);
+  }
+  slice->num_answered = work->slice_rows;
+}
+
+// First what the context lacks in the blocks, then what is new. The prefix
+// counts as old.
+void Slicer::FillWithNext(Work* work, std::int64_t max_tokens,
+                          SessionSlice* slice) const {
+  const ContextSpan context = work->cached;
+  const std::int64_t first_new = work->first_new_step();
+  const std::int64_t end = EndOf(*work);
+  work->slice_old_tokens = MissingPrefixTokens(context);
+  std::int64_t i = context.end;
+  for (; i < end; ++i) {
+    if (limits_.BeginFor(context.begin, i) != context.begin) break;
+    const std::int64_t tokens = TokensAt(*work, i);
+    if (!slice->steps.empty() && work->slice_tokens() + tokens > max_tokens) {
+      break;
+    }
+    slice->steps.push_back(StepAt(*work, i));
+    if (i < first_new) {
+      work->slice_old_tokens += tokens;
+      ++work->slice_old_steps;
+    } else {
+      work->slice_new_tokens += tokens;
+      ++work->slice_new_steps;
+    }
+  }
+  work->slice_rows = work->step().answer_all_steps
+                         ? static_cast<int>(work->slice_new_steps)
+                         : (i == end ? 1 : 0);
+}
+
+// For a policy that recomputes: the whole context of the next answered step.
+void Slicer::FillWithAll(Work* work, SessionSlice* slice) const {
+  const std::int64_t answered = NextAnswered(*work);
+  work->slice_new_tokens = SmallestSlice(*work);
+  for (std::int64_t i = work->cached.begin; i <= answered; ++i) {
+    slice->steps.push_back(StepAt(*work, i));
+  }
+  work->slice_new_steps =
+      static_cast<std::size_t>(answered - work->first_new_step()) + 1;
+  work->slice_rows = 1;
+}
+
+}  // namespace stepd
