@@ -253,6 +253,17 @@ class CpuKernelSet : public KernelSet {
   }
 
  private:
+  // Where the slice after slice `b` begins to read; or this one, if it is last.
+  static const float* FirstKeysAfter(const PagedAttentionParams& params,
+                                     std::size_t b) {
+    const BatchLayout& layout = *params.layout;
+    const std::size_t next = b + 2 < layout.query_indptr.size() ? b + 1 : b;
+    const std::int32_t block =
+        layout
+            .block_indices[static_cast<std::size_t>(layout.block_indptr[next])];
+    return params.slot.k + block * params.shape.k_block_elements();
+  }
+
   void AttendSlice(const PagedAttentionParams& params, std::size_t b) const {
     const BatchLayout& layout = *params.layout;
     const AttentionShape& s = params.shape;
@@ -281,6 +292,8 @@ class CpuKernelSet : public KernelSet {
       args.v = params.slot.v == nullptr
                    ? nullptr
                    : params.slot.v + g * s.v_dim * kCpuTokensPerBlock;
+      args.next = g + 1 < s.num_kv_heads ? args.k + s.k_dim * kCpuTokensPerBlock
+                                         : FirstKeysAfter(params, b);
       kernels_.attention(args);
     }
   }

@@ -57,6 +57,7 @@ struct CpuAttentionArgs {
   float scale;
   int64_t window_left;  // -1 = all
   float* scratch;       // [group * round_up(kv_len, 16)]
+  const float* next;    // keys that the next call begins with, for the cache
 };
 
 struct CpuNormArgs {

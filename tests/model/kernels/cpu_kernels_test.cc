@@ -80,33 +80,57 @@ PackedMatrix Pack(const Floats& weight, const Floats& bias, std::int64_t in,
   return packed;
 }
 
+// A linear in plain double precision.
+struct NaiveLinear {
+  std::int64_t in = 0;
+  std::int64_t out = 0;
+  Floats weight;  // [out, in]
+  Floats bias;    // [out]
+
+  void ExpectRows(const Floats& x, const Floats& before,
+                  const Floats& y) const {
+    const double tolerance = 2e-5 * std::sqrt(in) + 1e-6;
+    for (std::size_t at = 0; at < y.size(); ++at) {
+      const std::int64_t row = static_cast<std::int64_t>(at) / out;
+      const std::int64_t n = static_cast<std::int64_t>(at) % out;
+      double want = double{bias[n]} + before[at];
+      for (std::int64_t k = 0; k < in; ++k) {
+        want += double{x[row * in + k]} * weight[n * in + k];
+      }
+      ASSERT_NEAR(y[at], want, tolerance)
+          << "in " << in << " out " << out << " row " << row;
+    }
+  }
+};
+
 TEST_P(CpuKernelsTest, LinearEqualsTheNaiveSumForEveryShape) {
   for (std::int64_t in : {1, 7, 64, 129}) {
     for (std::int64_t out : {1, 15, 16, 33, 96}) {
-      const Floats weight = Random(in * out, 1);
-      const Floats bias = Random(out, 2);
-      const PackedMatrix packed = Pack(weight, bias, in, out, kernels().panel);
+      const NaiveLinear naive = {in, out, Random(in * out, 1), Random(out, 2)};
+      const PackedMatrix packed =
+          Pack(naive.weight, naive.bias, in, out, kernels().panel);
       for (std::int64_t rows : {1, 2, 5, 11, 12, 13, 30}) {
         const Floats x = Random(rows * in, 3);
-        for (const bool is_add : {false, true}) {
-          Floats y = Random(rows * out, 4);
-          const Floats before = y;
+        Floats stored = Random(rows * out, 4);
+        Floats added = stored;
+        const Floats before = stored;
+        CpuLinearArgs args = {packed.panels.data(),
+                              packed.bias.data(),
+                              in,
+                              out,
+                              x.data(),
+                              in,
+                              rows};
+        args.y_stride = out;
 
-          kernels().linear({packed.panels.data(), packed.bias.data(), in, out,
-                            x.data(), in, rows, y.data(), out, is_add});
+        args.y = stored.data();
+        kernels().linear(args);
+        args.y = added.data();
+        args.is_add = true;
+        kernels().linear(args);
 
-          for (std::int64_t i = 0; i < rows; ++i) {
-            for (std::int64_t n = 0; n < out; ++n) {
-              double want = bias[n];
-              for (std::int64_t k = 0; k < in; ++k) {
-                want += double{x[i * in + k]} * weight[n * in + k];
-              }
-              if (is_add) want += before[i * out + n];
-              ASSERT_NEAR(y[i * out + n], want, 2e-5 * std::sqrt(in) + 1e-6)
-                  << "in " << in << " out " << out << " rows " << rows;
-            }
-          }
-        }
+        naive.ExpectRows(x, Floats(before.size()), stored);
+        naive.ExpectRows(x, before, added);
       }
     }
   }
@@ -173,31 +197,22 @@ TEST_P(CpuKernelsTest, BFloat16IsTheNearestOneAndKeepsNaN) {
 TEST_P(CpuKernelsTest, LinearInBFloat16AddsExactProductsOfRoundedNumbers) {
   const std::int64_t out = 33;
   for (std::int64_t in : {1, 7, 64, 129}) {
-    const Floats weight = Random(in * out, 1);
-    const Floats bias = Random(out, 2);
+    NaiveLinear naive = {in, out, Random(in * out, 1), Random(out, 2)};
     const std::int64_t words = (in + 1) / 2;
-    const PackedMatrix packed = Pack(ToWords(kernels(), weight, out), bias,
-                                     words, out, kernels().panel);
+    const PackedMatrix packed = Pack(ToWords(kernels(), naive.weight, out),
+                                     naive.bias, words, out, kernels().panel);
+    for (float& w : naive.weight) w = Rounded(w);
     for (std::int64_t rows : {1, 3, 13}) {
-      const Floats x = Random(rows * in, 3);
+      Floats x = Random(rows * in, 3);
       const Floats x_words = ToWords(kernels(), x, rows);
+      for (float& value : x) value = Rounded(value);
       Floats y(static_cast<std::size_t>(rows * out));
 
       kernels().linear_bfloat16({packed.panels.data(), packed.bias.data(),
                                  words, out, x_words.data(), words, rows,
                                  y.data(), out, /*is_add=*/false});
 
-      for (std::int64_t i = 0; i < rows; ++i) {
-        for (std::int64_t n = 0; n < out; ++n) {
-          double want = bias[n];
-          for (std::int64_t k = 0; k < in; ++k) {
-            want +=
-                double{Rounded(x[i * in + k])} * Rounded(weight[n * in + k]);
-          }
-          ASSERT_NEAR(y[i * out + n], want, 2e-5 * std::sqrt(in) + 1e-6)
-              << "in " << in << " rows " << rows;
-        }
-      }
+      naive.ExpectRows(x, Floats(y.size()), y);
     }
   }
 }
@@ -366,6 +381,7 @@ Floats RunAttention(const CpuKernels& kernels, const AttentionCase& c,
   args.scale = 1.0F / std::sqrt(static_cast<float>(c.head_dim));
   args.window_left = c.window_left;
   args.scratch = scratch.data();
+  args.next = args.k;
   kernels.attention(args);
   return out;
 }
