@@ -99,6 +99,9 @@ struct SessionSlice {
   absl::string_view session_inputs;
   // What PrepareInputs() gave for them.
   const PreparedInputs* prepared_inputs = nullptr;
+  // No later batch reads what this one writes into the blocks: it may be left
+  // out where nothing in this batch needs it.
+  bool is_final = false;
 };
 
 // What one forward takes. Views borrow from the caller for its duration.

@@ -277,6 +277,9 @@ void TransformerRunner::LayOut(const StepBatch& batch) {
   if (policy_.embedder_.num_banks() > 1) {
     layout_.banks.Assign(plan_.token_banks, policy_.embedder_.num_banks());
   }
+  layout_.is_final =
+      std::all_of(batch.slices.begin(), batch.slices.end(),
+                  [](const SessionSlice& slice) { return slice.is_final; });
   layout_.query_indptr.push_back(0);
   layout_.block_indptr.push_back(0);
   std::size_t step = 0;

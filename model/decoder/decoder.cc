@@ -149,6 +149,8 @@ void Decoder::RunLoop(const Pass& pass, const Stage& stage, float* x) const {
     loop.Enter(kernels_, state, t, x);
     RunLayers(pass, stage, t, x);
     loop.Leave(kernels_, state, t, pass.scratch, x);
+    // Later loops would only write keys and values that nobody reads.
+    if (pass.layout.is_final && loop.HasEnded(kernels_, state)) break;
   }
   kernels_.CopyColumns(
       {state.out, hidden_dim_, x, hidden_dim_, rows, hidden_dim_});

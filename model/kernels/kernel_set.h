@@ -78,6 +78,7 @@ struct BatchLayout {
   std::vector<std::int32_t> token_blocks;   // [N] block that receives the token
   std::vector<std::int32_t> token_offsets;  // [N] place in it
   BankOrder banks;
+  bool is_final = false;  // no later batch reads these keys and values
 
   std::int64_t num_tokens() const {
     return static_cast<std::int64_t>(positions.size());

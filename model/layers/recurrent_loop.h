@@ -48,6 +48,8 @@ class RecurrentLoop {
   // Takes the layers' answer y, which it changes.
   void Leave(const kernels::KernelSet& kernels, const State& state, int t,
              Scratch* scratch, float* y) const;
+  // Whether no row's answer can change any more.
+  bool HasEnded(const kernels::KernelSet& kernels, const State& state) const;
 
  private:
   std::int64_t dim() const { return decay_.numel(); }

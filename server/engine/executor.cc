@@ -491,6 +491,10 @@ void Executor::Commit(Work* work, MonotonicTime now) {
   if (spec_.recomputes) DropBlocks(&session, &pool_);
   work->reply.step_index = static_cast<std::uint64_t>(session.num_steps());
   num_completed_ += static_cast<int>(work->step().steps.size());
+  if (work->step().is_ephemeral) {
+    observer_->OnSessionEnd(SessionEnd::kReset);
+    Empty(&session);
+  }
   Finish(work, now);
 }
 

@@ -130,6 +130,11 @@ void Slicer::Fill(Work* work, std::int64_t max_tokens,
     FillWithNext(work, max_tokens, slice);
   }
   slice->num_answered = work->slice_rows;
+  // Steps of the log that it caches stay cached should the task fail after all.
+  const StepTask& task = work->step();
+  slice->is_final =
+      task.is_ephemeral && work->slice_old_steps == 0 &&
+      work->num_steps_done + work->slice_new_steps == task.steps.size();
 }
 
 // First what the context lacks in the blocks, then what is new. The prefix

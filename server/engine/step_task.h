@@ -79,6 +79,8 @@ struct StepTask {
   SamplingParams sampling;
   OutputMask outputs = 0;
   bool answer_all_steps = false;
+  // The session ends with this task, as if a Reset followed.
+  bool is_ephemeral = false;
   // Dropped before any compute when it has passed. Clock's time.
   MonotonicTime deadline = kInfiniteFuture;
   // Set by the caller to have the task dropped if its batch has not formed.

@@ -321,6 +321,7 @@ absl::StatusOr<StepTask> StepCodec::DecodeStep(
   task.sampling = *sampling;
   task.outputs = *outputs;
   task.answer_all_steps = request.answered_steps() == v1::ANSWERED_STEPS_ALL;
+  task.is_ephemeral = request.ephemeral();
   status = EncodeSessionInputs(0, &session_columns, &task);
   if (!status.ok()) return status;
   for (std::int64_t row = 0; row < columns.num_rows(); ++row) {
@@ -362,6 +363,7 @@ StepCodec::DecodeStepBatch(const v1::StepBatchRequest& request) const {
     task.actor_id = request.actor_ids(row);
     task.sampling = *sampling;
     task.outputs = *outputs;
+    task.is_ephemeral = request.ephemeral();
     status = EncodeSessionInputs(row, &session_columns, &task);
     if (status.ok()) status = EncodeStepRow(row, &columns, &task);
     if (status.ok()) {

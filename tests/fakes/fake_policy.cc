@@ -136,7 +136,8 @@ class FakeRunner : public PolicyRunner {
     result->scores.clear();
     result->outputs.assign(spec_.outputs.size(), {});
     for (const SessionSlice& slice : batch.slices) {
-      RunSlice(slice, batch.outputs, must_fail, result);
+      // Nobody may read what a final slice writes.
+      RunSlice(slice, batch.outputs, must_fail || slice.is_final, result);
     }
     if (must_fail) {
       result->scores.assign(result->scores.size(), 77.0F);
@@ -270,14 +271,14 @@ class FakeRunner : public PolicyRunner {
     return link;
   }
 
-  void RunSlice(const SessionSlice& slice, OutputMask outputs, bool must_fail,
+  void RunSlice(const SessionSlice& slice, OutputMask outputs, bool spoils,
                 StepResult* result) {
     CheckSlice(slice);
     std::uint64_t link = HasCache() ? WalkCached(slice) : 0;
     std::int64_t position = slice.num_cached_tokens;
     if (position == 0) {
       for (int t = 0; t < options_.num_prefix_tokens; ++t, ++position) {
-        link = WriteNext(slice, position, link, "prefix", t, must_fail);
+        link = WriteNext(slice, position, link, "prefix", t, spoils);
       }
     }
     const std::size_t first_answered =
@@ -286,7 +287,7 @@ class FakeRunner : public PolicyRunner {
       const int num_tokens = CountFakeTokens(options_, slice.steps[i]);
       if (!HasCache()) link = 0;
       for (int t = 0; t < num_tokens; ++t, ++position) {
-        link = WriteNext(slice, position, link, slice.steps[i], t, must_fail);
+        link = WriteNext(slice, position, link, slice.steps[i], t, spoils);
       }
       if (i >= first_answered) Answer(link, outputs, result);
     }
@@ -311,12 +312,12 @@ class FakeRunner : public PolicyRunner {
   // The next token's link.
   std::uint64_t WriteNext(const SessionSlice& slice, std::int64_t position,
                           std::uint64_t link, absl::string_view step, int token,
-                          bool must_fail) {
+                          bool spoils) {
     const std::uint64_t next = NextLink(link, step, token);
     TokenRecord* place = HasCache() ? At(slice, position) : nullptr;
     if (place != nullptr) {
       *place =
-          must_fail ? TokenRecord{kSpoiled, kSpoiled} : TokenRecord{link, next};
+          spoils ? TokenRecord{kSpoiled, kSpoiled} : TokenRecord{link, next};
     }
     return next;
   }

@@ -244,6 +244,21 @@ TEST_P(TransformerPolicyTest, ARebuiltSessionHasTheBitsOfOneNeverEvicted) {
                       want.end()));
 }
 
+TEST_P(TransformerPolicyTest, ABatchWhoseCacheNobodyReadsHasTheSameBits) {
+  Session kept = Open(12, 4);
+  Session dropped = kept;
+  const std::vector<float> want = Advance(runner_.get(), &kept, 12);
+  TakeBlocks(&dropped);
+  StepBatch batch;
+  batch.slices.push_back(Slice(dropped, 12));
+  batch.slices.back().is_final = true;
+  StepResult result;
+
+  ASSERT_TRUE(runner_->Forward(batch, &result).ok());
+
+  EXPECT_EQ(result.scores, want);
+}
+
 TEST_P(TransformerPolicyTest, StepdsKernelsAgreeWithLibTorch) {
   const std::unique_ptr<Policy> reference =
       Create(kernels::CreateTorchKernelSet(at::kCPU));

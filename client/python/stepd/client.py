@@ -118,6 +118,7 @@ class Client:
         temperature: float = 0.0,
         num_actions: int | None = None,
         seed: int = 0,
+        ephemeral: bool = False,
         timeout: float | None = None,
     ) -> BatchResult:
         """One step for each of N different actors; inputs have a leading N.
@@ -127,7 +128,7 @@ class Client:
         where the session is open already. The rest is as in Session.step().
         """
         names = codec.names(outputs)
-        tail = codec.options(names, temperature, num_actions, seed, all_steps=False)
+        tail = codec.options(names, temperature, num_actions, seed, ephemeral=ephemeral)
         request = self._ready_codec().batch(actor_ids, inputs, tail, session_inputs)
         return results.batch_result(self._call(self._step_batch, request, timeout))
 
@@ -205,6 +206,7 @@ class Session:
         temperature: float = 0.0,
         num_actions: int | None = None,
         seed: int = 0,
+        ephemeral: bool = False,
         timeout: float | None = None,
     ) -> StepResult:
         """Appends one step and answers with the action.
@@ -220,10 +222,12 @@ class Session:
                      takes the best one
         num_actions  keeps only the first scores
         seed         with the actor and the step's number it decides the draw
+        ephemeral    ends the session with this call, as reset() after it would;
+                     the server may then compute less
         timeout      seconds; the client's when None
         """
         names = codec.names(outputs)
-        tail = codec.options(names, temperature, num_actions, seed, all_steps=False)
+        tail = codec.options(names, temperature, num_actions, seed, ephemeral=ephemeral)
         client = self._client
         request = client._ready_codec().step(self._head, inputs, tail, session_inputs)
         return results.step_result(client._call(client._step, request, timeout))
@@ -238,6 +242,7 @@ class Session:
         temperature: float = 0.0,
         num_actions: int | None = None,
         seed: int = 0,
+        ephemeral: bool = False,
         timeout: float | None = None,
     ) -> StepsResult:
         """Appends several steps at once; inputs have a leading dimension of steps.
@@ -248,7 +253,14 @@ class Session:
             raise ValueError(f'answer is "last" or "all", not {answer!r}')
         names = codec.names(outputs)
         every = answer == "all"
-        tail = codec.options(names, temperature, num_actions, seed, all_steps=every)
+        tail = codec.options(
+            names,
+            temperature,
+            num_actions,
+            seed,
+            all_steps=every,
+            ephemeral=ephemeral,
+        )
         client = self._client
         request = client._ready_codec().steps(self._head, inputs, tail, session_inputs)
         return results.steps_result(client._call(client._step, request, timeout))

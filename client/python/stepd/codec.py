@@ -78,7 +78,9 @@ def options(
     temperature: float,
     num_actions: int | None,
     seed: int,
-    all_steps: bool,
+    *,
+    all_steps: bool = False,
+    ephemeral: bool = False,
 ) -> bytes:
     """What a StepRequest (or StepBatchRequest) says besides actors and inputs.
 
@@ -94,6 +96,7 @@ def options(
             raise invalid("SAMPLING", str(error)) from None
     if all_steps:
         message.answered_steps = pb.ANSWERED_STEPS_ALL
+    message.ephemeral = ephemeral
     return message.SerializeToString()
 
 

@@ -81,10 +81,11 @@ class StepStream:
         temperature: float = 0.0,
         num_actions: int | None = None,
         seed: int = 0,
+        ephemeral: bool = False,
     ) -> Future[StepResult]:
         """Session.step(), later. Wrong inputs raise here, not in the future."""
         names = codec.names(outputs)
-        tail = codec.options(names, temperature, num_actions, seed, all_steps=False)
+        tail = codec.options(names, temperature, num_actions, seed, ephemeral=ephemeral)
         request = self._codec.step(
             codec.step_head(actor_id), inputs, tail, session_inputs
         )
@@ -100,10 +101,11 @@ class StepStream:
         temperature: float = 0.0,
         num_actions: int | None = None,
         seed: int = 0,
+        ephemeral: bool = False,
     ) -> Future[BatchResult]:
         """Client.step_batch(), later."""
         names = codec.names(outputs)
-        tail = codec.options(names, temperature, num_actions, seed, all_steps=False)
+        tail = codec.options(names, temperature, num_actions, seed, ephemeral=ephemeral)
         request = self._codec.batch(actor_ids, inputs, tail, session_inputs)
         return self._send(
             _STEP_BATCH, request, lambda r: results.batch_result(r.step_batch)

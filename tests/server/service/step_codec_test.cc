@@ -105,6 +105,7 @@ TEST_F(StepCodecTest, EncodesEveryStepOfACall) {
   request.mutable_sampling()->set_num_actions(2);
   request.mutable_sampling()->set_seed(17);
   request.set_answered_steps(v1::ANSWERED_STEPS_ALL);
+  request.set_ephemeral(true);
 
   const absl::StatusOr<StepTask> task = codec_.DecodeStep(request);
 
@@ -115,6 +116,7 @@ TEST_F(StepCodecTest, EncodesEveryStepOfACall) {
   EXPECT_EQ(task->sampling.num_actions, 2);
   EXPECT_EQ(task->sampling.seed, 17U);
   EXPECT_TRUE(task->answer_all_steps);
+  EXPECT_TRUE(task->is_ephemeral);
   EXPECT_THAT(task->num_tokens, ElementsAre(1, 1));
   ASSERT_EQ(task->steps.size(), 2U);
   const auto first = Decoded(policy_.spec(), task->steps[0]);
@@ -134,6 +136,7 @@ TEST_F(StepCodecTest, TakesTheBestActionOfTheLastStepByDefault) {
   EXPECT_EQ(task->sampling.temperature, 0.0F);
   EXPECT_EQ(task->sampling.num_actions, std::nullopt);
   EXPECT_FALSE(task->answer_all_steps);
+  EXPECT_FALSE(task->is_ephemeral);
   EXPECT_EQ(task->outputs, OutputMask{0});
 }
 
@@ -400,6 +403,19 @@ TEST_F(StepCodecTest, MakesOneTaskPerRow) {
   ASSERT_EQ(task.steps.size(), 1U);
   EXPECT_THAT(Decoded(policy_.spec(), task.steps[0]).at("many"),
               ElementsAre(11, 12));
+}
+
+TEST_F(StepCodecTest, EndsTheSessionsOfAnEphemeralBatch) {
+  v1::StepBatchRequest request = GoodBatch();
+  request.set_ephemeral(true);
+
+  const auto tasks = codec_.DecodeStepBatch(request);
+
+  ASSERT_TRUE(tasks.ok()) << tasks.status();
+  for (const auto& task : *tasks) {
+    ASSERT_TRUE(task.ok()) << task.status();
+    EXPECT_TRUE(task->is_ephemeral);
+  }
 }
 
 TEST_F(StepCodecTest, RefusesOnlyTheRowThatIsOutOfRange) {

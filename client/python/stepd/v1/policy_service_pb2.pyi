@@ -61,20 +61,22 @@ class Sampling(_message.Message):
     def __init__(self, temperature: _Optional[float] = ..., num_actions: _Optional[int] = ..., seed: _Optional[int] = ...) -> None: ...
 
 class StepRequest(_message.Message):
-    __slots__ = ("actor_id", "inputs", "outputs", "sampling", "answered_steps", "session_inputs")
+    __slots__ = ("actor_id", "inputs", "outputs", "sampling", "answered_steps", "session_inputs", "ephemeral")
     ACTOR_ID_FIELD_NUMBER: _ClassVar[int]
     INPUTS_FIELD_NUMBER: _ClassVar[int]
     OUTPUTS_FIELD_NUMBER: _ClassVar[int]
     SAMPLING_FIELD_NUMBER: _ClassVar[int]
     ANSWERED_STEPS_FIELD_NUMBER: _ClassVar[int]
     SESSION_INPUTS_FIELD_NUMBER: _ClassVar[int]
+    EPHEMERAL_FIELD_NUMBER: _ClassVar[int]
     actor_id: str
     inputs: _containers.RepeatedCompositeFieldContainer[Tensor]
     outputs: _containers.RepeatedScalarFieldContainer[str]
     sampling: Sampling
     answered_steps: AnsweredSteps
     session_inputs: _containers.RepeatedCompositeFieldContainer[Tensor]
-    def __init__(self, actor_id: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., outputs: _Optional[_Iterable[str]] = ..., sampling: _Optional[_Union[Sampling, _Mapping]] = ..., answered_steps: _Optional[_Union[AnsweredSteps, str]] = ..., session_inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ...) -> None: ...
+    ephemeral: bool
+    def __init__(self, actor_id: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., outputs: _Optional[_Iterable[str]] = ..., sampling: _Optional[_Union[Sampling, _Mapping]] = ..., answered_steps: _Optional[_Union[AnsweredSteps, str]] = ..., session_inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., ephemeral: _Optional[bool] = ...) -> None: ...
 
 class StepResponse(_message.Message):
     __slots__ = ("actions", "log_probs", "outputs", "step_index", "model_version")
@@ -91,18 +93,20 @@ class StepResponse(_message.Message):
     def __init__(self, actions: _Optional[_Iterable[int]] = ..., log_probs: _Optional[_Iterable[float]] = ..., outputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., step_index: _Optional[int] = ..., model_version: _Optional[int] = ...) -> None: ...
 
 class StepBatchRequest(_message.Message):
-    __slots__ = ("actor_ids", "inputs", "outputs", "sampling", "session_inputs")
+    __slots__ = ("actor_ids", "inputs", "outputs", "sampling", "session_inputs", "ephemeral")
     ACTOR_IDS_FIELD_NUMBER: _ClassVar[int]
     INPUTS_FIELD_NUMBER: _ClassVar[int]
     OUTPUTS_FIELD_NUMBER: _ClassVar[int]
     SAMPLING_FIELD_NUMBER: _ClassVar[int]
     SESSION_INPUTS_FIELD_NUMBER: _ClassVar[int]
+    EPHEMERAL_FIELD_NUMBER: _ClassVar[int]
     actor_ids: _containers.RepeatedScalarFieldContainer[str]
     inputs: _containers.RepeatedCompositeFieldContainer[Tensor]
     outputs: _containers.RepeatedScalarFieldContainer[str]
     sampling: Sampling
     session_inputs: _containers.RepeatedCompositeFieldContainer[Tensor]
-    def __init__(self, actor_ids: _Optional[_Iterable[str]] = ..., inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., outputs: _Optional[_Iterable[str]] = ..., sampling: _Optional[_Union[Sampling, _Mapping]] = ..., session_inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ...) -> None: ...
+    ephemeral: bool
+    def __init__(self, actor_ids: _Optional[_Iterable[str]] = ..., inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., outputs: _Optional[_Iterable[str]] = ..., sampling: _Optional[_Union[Sampling, _Mapping]] = ..., session_inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., ephemeral: _Optional[bool] = ...) -> None: ...
 
 class StepBatchResponse(_message.Message):
     __slots__ = ("actions", "log_probs", "outputs", "step_indices", "model_version", "errors")
