@@ -18,6 +18,7 @@
 #include "gtest/gtest.h"
 #include "model/checkpoint/safetensors.h"
 #include "model/loader.h"
+#include "model/policy_spec.h"
 #include "model/step.h"
 
 namespace stepd {
@@ -53,7 +54,7 @@ class Part {
   std::vector<float> Run(const std::string& name, absl::Span<const T> values,
                          const std::string& output) {
     const StepLayout layout(spec().fields);
-    const auto field = static_cast<std::size_t>(spec().FindField(name));
+    const auto field = static_cast<std::size_t>(FindField(spec().fields, name));
     const std::int64_t width = spec().fields[field].num_elements();
     std::vector<std::string> steps(values.size() /
                                    static_cast<std::size_t>(width));
@@ -242,7 +243,7 @@ TEST(PartialPolicy, OfATiedModelEndsWithTheEmbedding) {
 
   ASSERT_TRUE(last.ok()) << last.status();
   EXPECT_EQ((*last)->spec().num_actions, 53);
-  EXPECT_EQ((*last)->spec().FindField("tokens"), -1);
+  EXPECT_EQ(FindField((*last)->spec().fields, "tokens"), -1);
 }
 
 TEST(PartialPolicy, RefusesLayersThatAreNotThere) {
