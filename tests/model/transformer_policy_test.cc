@@ -166,6 +166,9 @@ std::vector<RandomPolicyShape> Shapes() {
   shapes[12].attention = {AttentionKind::kMla, AttentionKind::kGqa};
   shapes[12].ffn = {FfnKind::kMoe, FfnKind::kDense};
   shapes[12].num_loops = 4;
+  for (int seed = 0; seed < 16; ++seed) {
+    shapes.push_back(MakeRandomShape(seed));
+  }
   return shapes;
 }
 

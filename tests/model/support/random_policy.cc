@@ -274,6 +274,35 @@ OutputHeadConfig RandomHead(const std::string& name, std::int64_t hidden_dim,
 
 }  // namespace
 
+RandomPolicyShape MakeRandomShape(int seed) {
+  std::mt19937 generator(static_cast<unsigned>(seed));
+  const auto pick = [&generator](int min, int max) {
+    return std::uniform_int_distribution<int>(min, max)(generator);
+  };
+  RandomPolicyShape shape;
+  shape.name = "random_" + std::to_string(seed);
+  shape.hidden_dim = pick(8, 70);
+  shape.num_layers = pick(1, 4);
+  shape.num_kv_heads = pick(1, 3);
+  shape.num_heads = shape.num_kv_heads * pick(1, 3);
+  shape.head_dim = 2 * pick(1, 20);
+  shape.ffn_dim = pick(1, 90);
+  shape.has_qk_norm = pick(0, 1) == 1;
+  shape.has_bias = pick(0, 1) == 1;
+  shape.window_left = pick(0, 2) == 0 ? pick(0, 9) : -1;
+  shape.layout = pick(0, 1) == 1 ? FieldLayout::kConcat : FieldLayout::kSum;
+  shape.tokens_per_field = pick(1, 2);
+  shape.num_compute_tokens = pick(0, 2);
+  shape.num_loops = pick(0, 1) == 1 ? pick(2, 4) : 0;
+  shape.attention.clear();
+  shape.ffn.clear();
+  for (int i = 0; i < 4; ++i) {
+    shape.attention.push_back(static_cast<AttentionKind>(pick(0, 3)));
+    shape.ffn.push_back(static_cast<FfnKind>(pick(0, 3)));
+  }
+  return shape;
+}
+
 PolicyDescription MakeRandomPolicy(const RandomPolicyShape& shape, int seed) {
   at::manual_seed(static_cast<std::uint64_t>(seed));
   PolicyDescription policy;

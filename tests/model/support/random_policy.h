@@ -50,6 +50,9 @@ struct RandomPolicyShape {
 // [5] (the action head) and "value" [1].
 PolicyDescription MakeRandomPolicy(const RandomPolicyShape& shape, int seed);
 
+// A shape that the seed decides: sizes, kinds of layers, loops.
+RandomPolicyShape MakeRandomShape(int seed);
+
 // Encoded steps for `fields`, all values in range; ragged fields have 1 to 5
 // entries.
 std::vector<std::string> MakeRandomSteps(const std::vector<FieldSpec>& fields,
