@@ -55,8 +55,9 @@ struct Shape {
   bool has_tied_head = false;
   Activation activation = Activation::kSilu;
   RopeConfig rope;
-  std::vector<Block> blocks;  // one per layer
-  LayerRange owned;           // that are read
+  std::vector<Block> blocks;          // one per layer
+  std::vector<std::int64_t> windows;  // window_left of each
+  LayerRange owned;                   // that are read
 
   bool owns_first() const { return owned.begin == 0; }
   bool owns_last() const {
@@ -101,18 +102,56 @@ void ReadBiases(ConfigReader* config, Shape* shape) {
   }
 }
 
-void RefuseSlidingWindows(const json& config, ConfigReader* reader) {
-  if (reader->OptionalBool("use_sliding_window", false)) {
-    reader->Fail("use_sliding_window", "sliding windows are not supported");
+// Which layers slide, where `layer_types` does not say.
+std::vector<bool> DefaultSliding(std::size_t num_layers, ConfigReader* config) {
+  const std::int64_t first =
+      config->OptionalInt("max_window_layers", 28, {0, kMaxSize});
+  std::vector<bool> sliding(num_layers);
+  for (std::size_t i = 0; i < num_layers; ++i) {
+    sliding[i] = static_cast<std::int64_t>(i) >= first;
   }
-  if (!reader->Has("layer_types")) return;
-  const json& types = config["layer_types"];
-  if (!types.is_array()) reader->Fail("layer_types", "must be an array");
-  for (const json& type : types) {
-    if (type != "full_attention") {
-      reader->Fail("layer_types", "has an entry other than full_attention");
+  return sliding;
+}
+
+// `types`: the key `layer_types`.
+std::vector<bool> ReadSliding(const json& types, std::size_t num_layers,
+                              ConfigReader* config) {
+  std::vector<bool> sliding(num_layers);
+  if (!types.is_array() || types.size() != num_layers) {
+    config->Fail("layer_types",
+                 absl::StrCat("must be an array of ", num_layers, " names"));
+    return sliding;
+  }
+  for (std::size_t i = 0; i < num_layers; ++i) {
+    sliding[i] = types[i] == "sliding_attention";
+    if (!sliding[i] && types[i] != "full_attention") {
+      config->Fail("layer_types",
+                   "has an entry that is neither "
+                   "full_attention nor sliding_attention");
     }
   }
+  return sliding;
+}
+
+// GqaConfig::window_left of every layer.
+std::vector<std::int64_t> ReadWindows(const json& file, std::size_t num_layers,
+                                      ConfigReader* config) {
+  const bool slides = config->OptionalBool("use_sliding_window", false);
+  const std::int64_t window = config->OptionalInt("sliding_window", 4096);
+  const bool has_types = config->Has("layer_types");
+  const std::vector<bool> sliding =
+      has_types ? ReadSliding(file["layer_types"], num_layers, config)
+                : DefaultSliding(num_layers, config);
+  std::vector<std::int64_t> windows(num_layers, -1);
+  for (std::size_t i = 0; i < num_layers && config->ok(); ++i) {
+    if (slides && sliding[i]) windows[i] = window - 1;
+    if (!slides && sliding[i] && has_types) {
+      config->Fail("layer_types", absl::StrCat("of layer ", i,
+                                               " contradicts "
+                                               "use_sliding_window"));
+    }
+  }
+  return windows;
 }
 
 // Either `rope_parameters`, or `rope_theta` beside `rope_scaling`.
@@ -157,7 +196,6 @@ Shape ReadShape(const ConfigFile& file, absl::Status* error) {
   shape.has_qk_norm = shape.model_type == "qwen3";
   ReadActivation(&config, &shape);
   ReadBiases(&config, &shape);
-  RefuseSlidingWindows(file.json, &config);
   if (shape.head_dim < 2 || shape.head_dim % 2 != 0) {
     config.Fail("head_dim", "must be even");
   }
@@ -182,6 +220,11 @@ Shape ReadShape(const ConfigFile& file, absl::Status* error) {
                 absl::StrCat("is ", num_layers, "; ", shape.owned.begin, ":",
                              shape.owned.end, " is no range of these layers"));
   }
+  shape.windows = ReadWindows(file.json, shape.blocks.size(), &config);
+  if (shape.model_type == "llama" &&
+      config.OptionalBool("use_sliding_window", false)) {
+    config.Fail("use_sliding_window", "means nothing to a llama");
+  }
   ReadBlocks(file.json, &config, &shape.blocks);
   for (std::size_t i = 0; i < shape.blocks.size() && config.ok(); ++i) {
     const Block& block = shape.blocks[i];
@@ -198,8 +241,9 @@ Shape ReadShape(const ConfigFile& file, absl::Status* error) {
 
 // ---- Weights ------------------------------------------------------------
 
-AttentionConfig ReadAttention(const Shape& s, const Block& block,
+AttentionConfig ReadAttention(const Shape& s, std::size_t layer,
                               WeightReader weights) {
+  const Block& block = s.blocks[layer];
   if (block.attention == BlockPart::kLinear) {
     return LinearMixer{
         weights.Linear("linear_attn", s.dim, s.dim, Bias::kAbsent)};
@@ -210,6 +254,7 @@ AttentionConfig ReadAttention(const Shape& s, const Block& block,
   if (s.has_qk_norm) shape.qk_norm_eps = s.norm_eps;
   GqaConfig gqa = ReadGqa(shape, weights);
   gqa.rope = s.rope;
+  gqa.window_left = s.windows[layer];
   weights.Ignore("rotary_emb.inv_freq");
   return gqa;
 }
@@ -224,12 +269,13 @@ FfnConfig ReadFfn(const Shape& s, const Block& block, WeightReader weights) {
   return ffn;
 }
 
-LayerConfig ReadLayer(const Shape& s, const Block& block,
+LayerConfig ReadLayer(const Shape& s, std::size_t number,
                       WeightReader weights) {
+  const Block& block = s.blocks[number];
   LayerConfig layer;
   if (block.attention != BlockPart::kNoOp) {
     layer.attention_norm = weights.Norm("input_layernorm", s.dim, s.norm_eps);
-    layer.attention = ReadAttention(s, block, weights.Under("self_attn"));
+    layer.attention = ReadAttention(s, number, weights.Under("self_attn"));
   }
   if (block.ffn != BlockPart::kNoOp) {
     layer.ffn_norm =
@@ -281,7 +327,7 @@ absl::StatusOr<PolicyDescription> ReadHuggingFace(const ConfigFile& config,
   policy.decoder.hidden_dim = s.dim;
   StageConfig stage;
   for (int i = s.owned.begin; i < s.owned.end && error.ok(); ++i) {
-    stage.layers.push_back(ReadLayer(s, s.blocks[static_cast<std::size_t>(i)],
+    stage.layers.push_back(ReadLayer(s, static_cast<std::size_t>(i),
                                      model.Under(absl::StrCat("layers.", i))));
   }
   policy.decoder.stages.push_back(std::move(stage));

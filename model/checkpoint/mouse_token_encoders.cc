@@ -124,6 +124,21 @@ FieldSpec ToNumericFieldSpec(const Modality& modality) {
   return spec;
 }
 
+// Learnable tokens are of no field.
+void AddNumericTokens(const Modality& modality,
+                      std::vector<FieldEmbedding> embeddings,
+                      MouseEncoder* encoder) {
+  const bool is_learnable = modality.kind == ModalityKind::kLearnable;
+  for (FieldEmbedding& embedding : embeddings) {
+    if (!is_learnable) {
+      embedding.field = static_cast<int>(encoder->fields.size());
+      DescribeSkip(modality, &embedding);
+    }
+    encoder->embedder.fields.push_back(std::move(embedding));
+  }
+  if (!is_learnable) encoder->fields.push_back(ToNumericFieldSpec(modality));
+}
+
 }  // namespace
 
 MouseEncoder ReadMouseNumericEncoder(std::int64_t hidden_dim,
@@ -143,18 +158,11 @@ MouseEncoder ReadMouseNumericEncoder(std::int64_t hidden_dim,
   encoder.embedder.hidden_dim = hidden_dim;
   encoder.embedder.layout = FieldLayout::kConcat;
   for (std::size_t i = 0; i < modalities.size() && weights.ok(); ++i) {
-    const Modality& modality = modalities[i];
-    const bool is_learnable = modality.kind == ModalityKind::kLearnable;
-    for (FieldEmbedding& embedding :
-         ReadNumericContent(modality, hidden_dim, banks,
-                            weights.Under(absl::StrCat("_tables.", i)))) {
-      if (!is_learnable) {
-        embedding.field = static_cast<int>(encoder.fields.size());
-        DescribeSkip(modality, &embedding);
-      }
-      encoder.embedder.fields.push_back(std::move(embedding));
-    }
-    if (!is_learnable) encoder.fields.push_back(ToNumericFieldSpec(modality));
+    AddNumericTokens(
+        modalities[i],
+        ReadNumericContent(modalities[i], hidden_dim, banks,
+                           weights.Under(absl::StrCat("_tables.", i))),
+        &encoder);
   }
   return encoder;
 }

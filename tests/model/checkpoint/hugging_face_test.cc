@@ -25,6 +25,7 @@ namespace {
 
 namespace fs = std::filesystem;
 using nlohmann::json;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::SizeIs;
 
@@ -190,6 +191,35 @@ TEST(HuggingFace, ReadsTheBiasesOfQwen2) {
   EXPECT_FALSE(gqa.banks[0].o.bias.defined());
 }
 
+std::vector<std::int64_t> WindowsOf(const GoldenCheckpoint& checkpoint) {
+  const auto policy = Read(checkpoint);
+  EXPECT_TRUE(policy.ok()) << policy.status();
+  std::vector<std::int64_t> windows;
+  for (const LayerConfig& layer : policy->decoder.stages[0].layers) {
+    const auto* gqa = std::get_if<GqaConfig>(&layer.attention);
+    windows.push_back(gqa == nullptr ? -2 : gqa->window_left);
+  }
+  return windows;
+}
+
+// A token sees itself and window - 1 tokens before it.
+TEST(HuggingFace, SlidesInTheLayersThatTheConfigNames) {
+  GoldenCheckpoint checkpoint = LoadCase("qwen3_hetero_tied");  // 1: no-op
+  EXPECT_THAT(WindowsOf(checkpoint), ElementsAre(-1, -2, -1, -1));
+
+  checkpoint.config["use_sliding_window"] = true;
+  checkpoint.config["sliding_window"] = 7;
+  checkpoint.config["layer_types"][2] = "sliding_attention";
+  EXPECT_THAT(WindowsOf(checkpoint), ElementsAre(-1, -2, 6, -1));
+
+  checkpoint.config.erase("layer_types");
+  checkpoint.config["max_window_layers"] = 1;
+  EXPECT_THAT(WindowsOf(checkpoint), ElementsAre(-1, -2, 6, 6));
+
+  checkpoint.config["use_sliding_window"] = false;
+  EXPECT_THAT(WindowsOf(checkpoint), ElementsAre(-1, -2, -1, -1));
+}
+
 // What upstream accepts besides (errors.json of the recorded cases).
 TEST(HuggingFace, AcceptsWhatChangesNothing) {
   GoldenCheckpoint checkpoint = LoadCase("llama_noop_mix");
@@ -251,8 +281,6 @@ const std::vector<std::string>& IgnoredKeys() {
                                    "torch_dtype",
                                    "transformers_version",
                                    "use_cache",
-                                   "sliding_window",
-                                   "max_window_layers",
                                    "weights_precision",
                                    "llama4",
                                    "mamba",
@@ -354,12 +382,19 @@ INSTANTIATE_TEST_SUITE_P(
          "rope_scaling.factor: is missing"},
         {"RopeThetaOfAWord", "llama3_rope", "/rope_theta", "\"big\"",
          "rope_theta: must be a number"},
-        {"SlidingWindow", kQwen3, "/use_sliding_window", "true",
-         "use_sliding_window: sliding windows are not supported"},
+        {"SlidingWindow", kQwen3, "/sliding_window", "0",
+         "sliding_window: must be"},
+        {"SlidingLlama", kHetero, "/use_sliding_window", "true",
+         "use_sliding_window: means nothing to a llama"},
         {"SlidingLayer", kQwen3, "/layer_types/2", "\"sliding_attention\"",
-         "layer_types: has an entry other than full_attention"},
+         "layer_types: of layer 2 contradicts use_sliding_window"},
+        {"ChunkedLayer", kQwen3, "/layer_types/2", "\"chunked_attention\"",
+         "layer_types: has an entry that is neither full_attention nor "
+         "sliding_attention"},
+        {"TooFewLayerTypes", kQwen3, "/layer_types", "[\"full_attention\"]",
+         "layer_types: must be an array of 4 names"},
         {"LayerTypesOfAWord", kQwen3, "/layer_types", "\"full_attention\"",
-         "layer_types: must be an array"},
+         "layer_types: must be an array of 4 names"},
     }),
     [](const auto& info) { return std::string(info.param.name); });
 
