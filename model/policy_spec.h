@@ -105,12 +105,12 @@ struct PolicySpec {
   // Everything a Step can ask for by name; at most 64, so that a set of
   // outputs is a bit mask.
   std::vector<OutputSpec> outputs;
-  // The readout that the action scores come from.
+  // The readout that the action scores come from; empty: there are no actions.
   std::string action_head;
   std::int64_t num_actions = 0;
 
   int min_tokens_per_step = 1;
-  int max_tokens_per_step = 1;
+  int max_tokens_per_step = 1;  // -1: as many as its fields have entries
   // Tokens that every session begins with, made of its session inputs: they
   // are computed together with the first step.
   int num_prefix_tokens = 0;

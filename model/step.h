@@ -115,7 +115,7 @@ struct StepBatch {
 // slice's steps oldest first. R rows.
 struct StepResult {
   std::int64_t num_rows = 0;
-  std::vector<float> scores;  // [R, num_actions]
+  std::vector<float> scores;  // [R, num_actions]; empty without actions
   // By index of the spec's outputs; empty where not asked for.
   std::vector<std::vector<float>> outputs;  // each [R, elements]
 };

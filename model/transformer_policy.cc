@@ -29,7 +29,7 @@ using kernels::KernelSet;
 
 constexpr int kTokensPerBlock = kernels::kCpuTokensPerBlock;
 
-// Outputs that every policy has besides its heads.
+// Outputs that every policy has besides its heads; scores if it has actions.
 constexpr char kScores[] = "scores";
 constexpr char kHidden[] = "hidden";
 // Of policies with heads that read inner layers: what they read, and hidden.
@@ -65,9 +65,9 @@ class TransformerPolicy : public Policy {
   Decoder decoder_;
   std::vector<PlacedHead> heads_;
   std::vector<int> read_layers_;  // that heads read, ascending
-  int action_head_ = 0;           // index into heads_
+  int action_head_ = -1;          // index into heads_; -1: no actions
   ScoreRule score_rule_;
-  int scores_output_ = 0;
+  int scores_output_ = -1;  // -1: no actions
   int hidden_output_ = 0;
   int hidden_layers_output_ = -1;  // -1: no head reads an inner layer
   PolicySpec spec_;
@@ -182,8 +182,10 @@ void TransformerPolicy::DescribeOutputs(const PolicyDescription& description) {
     spec_.outputs.push_back(std::move(output));
     first = end;
   }
-  scores_output_ = static_cast<int>(spec_.outputs.size());
-  spec_.outputs.push_back({kScores, {spec_.num_actions}});
+  if (spec_.num_actions > 0) {
+    scores_output_ = static_cast<int>(spec_.outputs.size());
+    spec_.outputs.push_back({kScores, {spec_.num_actions}});
+  }
   hidden_output_ = static_cast<int>(spec_.outputs.size());
   spec_.outputs.push_back({kHidden, {decoder_.hidden_dim()}});
   if (read_layers_.empty()) return;
@@ -367,7 +369,8 @@ void TransformerRunner::ReadRows(const float* x, const float* read,
       (wanted & Bit(policy_.hidden_layers_output_)) != 0) {
     CopyHiddenLayers(read, hidden, result);
   }
-  if ((wanted & Bit(policy_.scores_output_)) != 0) {
+  if (policy_.scores_output_ >= 0 &&
+      (wanted & Bit(policy_.scores_output_)) != 0) {
     result->outputs[static_cast<std::size_t>(policy_.scores_output_)] =
         result->scores;
   }
@@ -424,7 +427,7 @@ void TransformerRunner::FillScores(absl::Span<const float> values,
 
 // A part of a model may end before its heads: it has no actions either.
 absl::Status CheckFits(const PolicyDescription& description) {
-  if (description.heads.empty() && description.action.head.empty()) {
+  if (description.action.head.empty() && description.action.num_actions == 0) {
     return absl::OkStatus();
   }
   for (const OutputHeadConfig& head : description.heads) {

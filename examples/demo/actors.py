@@ -86,6 +86,7 @@ def _play(actor: int, plan: Plan) -> Played:
                 begin = time.perf_counter()
                 answer = session.step({"action": action, "obs_continuous": observation})
                 played.latencies.append(time.perf_counter() - begin)
+                assert answer.action is not None
                 action = answer.action
                 observation, reward, died, timed_out, _ = environment.step(action)
                 score += float(reward)

@@ -17,6 +17,7 @@
 #include "model/checkpoint/mapped_file.h"
 #include "model/checkpoint/mouse_v03.h"
 #include "model/checkpoint/mouse_v1.h"
+#include "model/checkpoint/noether_untied.h"
 #include "model/checkpoint/open_mythos.h"
 #include "model/checkpoint/stored_tensor_source.h"
 #include "model/checkpoint/strict_json.h"
@@ -27,7 +28,8 @@ namespace {
 
 // The first one that recognises a config reads it.
 constexpr const Format* kFormats[] = {
-    &kHuggingFace, &kKempnerForge, &kMouseV03, &kMouseV1, &kOpenMythos,
+    &kHuggingFace, &kKempnerForge,  &kMouseV03,
+    &kMouseV1,     &kNoetherUntied, &kOpenMythos,
 };
 
 constexpr std::size_t kMaxConfigBytes = 16 << 20;

@@ -41,7 +41,7 @@ enum class ScoreRule {
 };
 
 struct ActionConfig {
-  std::string head;  // name of an OutputHeadConfig
+  std::string head;  // name of an OutputHeadConfig; empty: no actions
   ScoreRule rule = ScoreRule::kOutput;
   std::int64_t num_actions = 0;
 };

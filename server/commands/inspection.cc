@@ -141,6 +141,10 @@ json InputJson(const FieldSpec& field) {
                 {"required", field.required}};
   if (field.min.has_value()) input["min"] = *field.min;
   if (field.max.has_value()) input["max"] = *field.max;
+  if (!field.value_names.empty()) input["value_names"] = field.value_names;
+  if (!field.same_length_as.empty()) {
+    input["same_length_as"] = field.same_length_as;
+  }
   return input;
 }
 
@@ -158,7 +162,8 @@ std::string FormatInspection(const PolicySpec& spec) {
           ? ""
           : line("session", FieldsText(spec.session_fields)),
       line("outputs", OutputsText(spec)),
-      line("actions", spec.num_actions, " by ", spec.action_head),
+      line("actions", spec.num_actions,
+           spec.num_actions == 0 ? "" : absl::StrCat(" by ", spec.action_head)),
       line("step", TokensText(spec), " token(s)",
            spec.num_prefix_tokens == 0
                ? ""

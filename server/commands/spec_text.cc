@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 
 namespace stepd {
 namespace {
@@ -28,6 +29,10 @@ std::string FieldsText(const std::vector<FieldSpec>& fields) {
     absl::StrAppend(&text, text.empty() ? "" : ", ", field.name,
                     field.required ? " " : "? ", Name(field.dtype),
                     ShapeText(field.shape));
+    if (!field.value_names.empty()) {
+      absl::StrAppend(&text, " (", absl::StrJoin(field.value_names, " | "),
+                      ")");
+    }
   }
   return text;
 }
@@ -41,7 +46,15 @@ std::string OutputsText(const PolicySpec& spec) {
   return text;
 }
 
+std::string ActionsText(const PolicySpec& spec) {
+  if (spec.num_actions == 0) return "outputs, no actions";
+  return absl::StrCat(spec.num_actions, " actions by ", spec.action_head);
+}
+
 std::string TokensText(const PolicySpec& spec) {
+  if (spec.max_tokens_per_step < 0) {
+    return absl::StrCat(spec.min_tokens_per_step, " or more");
+  }
   if (spec.min_tokens_per_step == spec.max_tokens_per_step) {
     return absl::StrCat(spec.max_tokens_per_step);
   }

@@ -15,13 +15,17 @@
 
 namespace stepd {
 
-// "action int64, obs? float32[any, 4]": a ? marks what may be left out.
+// "action int64, obs? float32[any, 4]": a ? marks what may be left out. The
+// names of a field's values follow: "type int64[any] (obs | reward)".
 std::string FieldsText(const std::vector<FieldSpec>& fields);
 
 // "logits[53], hidden[32]".
 std::string OutputsText(const PolicySpec& spec);
 
-// "3", or "1 to 3".
+// "6 actions by q", or that there are none.
+std::string ActionsText(const PolicySpec& spec);
+
+// "3", or "1 to 3", or "1 or more".
 std::string TokensText(const PolicySpec& spec);
 
 }  // namespace stepd

@@ -23,8 +23,15 @@ std::string WithPort(const std::string& address, int port) {
 }
 
 std::string CacheText(const PolicySpec& spec, const EngineOptions& engine) {
+  if (spec.kv_bytes_per_token == 0) {
+    return "none: the policy keeps no keys and values";
+  }
   const std::int64_t full = NumFullSessions(spec, engine);
-  if (full < 0) return "none: the policy keeps no keys and values";
+  if (full < 0) {
+    return absl::StrCat(FormatSize(engine.cache_bytes), " = ",
+                        engine.cache_bytes / spec.kv_bytes_per_token,
+                        " tokens, steps are of any length");
+  }
   return absl::StrCat(FormatSize(engine.cache_bytes), " = ", full,
                       " full sessions of ", engine.context.max_steps, " steps");
 }
@@ -42,11 +49,16 @@ std::string ContextText(const ContextLimits& context) {
 std::int64_t NumFullSessions(const PolicySpec& spec,
                              const EngineOptions& engine) {
   const std::int64_t block_bytes = spec.kv_bytes_per_block();
-  if (block_bytes == 0) return -1;
-  std::int64_t tokens = 0;
-  if (__builtin_mul_overflow(engine.context.max_steps,
-                             std::int64_t{spec.max_tokens_per_step}, &tokens)) {
-    return 0;
+  const bool is_unbounded = spec.max_tokens_per_step < 0;
+  if (block_bytes == 0 || (is_unbounded && spec.max_tokens == 0)) return -1;
+  std::int64_t tokens = spec.max_tokens;
+  if (!is_unbounded) {
+    if (__builtin_mul_overflow(engine.context.max_steps,
+                               std::int64_t{spec.max_tokens_per_step},
+                               &tokens)) {
+      return 0;
+    }
+    if (spec.max_tokens > 0) tokens = std::min(tokens, spec.max_tokens);
   }
   if (__builtin_add_overflow(tokens, std::int64_t{spec.num_prefix_tokens},
                              &tokens)) {
@@ -70,8 +82,8 @@ std::vector<LogField> StartReportFields(const StartReport& report) {
       {"device", absl::StrCat(spec.device, ", ", spec.dtype, ", ",
                               report.engine.num_executors, " executor(s)")},
       {"kernels", spec.kernels},
-      {"step", absl::StrCat(FieldsText(spec.fields), " -> ", spec.num_actions,
-                            " actions by ", spec.action_head)},
+      {"step",
+       absl::StrCat(FieldsText(spec.fields), " -> ", ActionsText(spec))},
       {"kv_cache",
        absl::StrCat(FormatSize(spec.kv_bytes_per_token), " per token, ",
                     TokensText(spec), " token(s) per step")},

@@ -36,7 +36,7 @@ std::vector<LogField> StartReportFields(const StartReport& report);
 std::string FormatStartReport(const StartReport& report);
 
 // How many sessions of `max_steps` steps the cache budget holds; -1 when the
-// policy caches nothing.
+// policy caches nothing, or has no longest step.
 std::int64_t NumFullSessions(const PolicySpec& spec,
                              const EngineOptions& engine);
 

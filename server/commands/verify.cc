@@ -121,8 +121,9 @@ void AddVerifyCommand(CLI::App* app, PolicyLoader load_policy, int* exit_code) {
       ->add_option("--model.kernels", options->source.kernels,
                    "auto | native | reference")
       ->capture_default_str();
-  verify->add_option("--model.n_loops", options->source.num_loops,
-                     "How often a looped stage runs; 0: as the checkpoint says")
+  verify
+      ->add_option("--model.n_loops", options->source.num_loops,
+                   "How often a looped stage runs; 0: as the checkpoint says")
       ->check(CLI::NonNegativeNumber);
   verify
       ->add_option("--dtype,--model.dtype", options->source.dtype,

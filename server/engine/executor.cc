@@ -457,8 +457,10 @@ absl::Status Executor::AnswerRows(Work* work, std::int64_t first_row) {
   draw.actor_hash = work->session->actor_hash;
   draw.step_index = static_cast<std::uint64_t>(work->session->num_steps()) +
                     work->num_steps_done + work->slice_new_steps - num_rows;
+  work->reply.num_answered += work->slice_rows;
   const absl::Span<const float> scores = result_.scores;
-  for (std::size_t row = first; row < first + num_rows; ++row) {
+  for (std::size_t row = first; num_actions > 0 && row < first + num_rows;
+       ++row) {
     const absl::StatusOr<SampledAction> sampled = SampleAction(
         scores.subspan(row * num_actions, num_actions), task.sampling, draw);
     if (!sampled.ok()) return sampled.status();

@@ -58,8 +58,9 @@ struct SamplingParams {
 
 // Answer to one StepTask. R = answered steps (1, or all of the task).
 struct StepReply {
-  std::vector<std::int64_t> actions;  // [R]
-  std::vector<float> log_probs;       // [R]
+  std::int64_t num_answered = 0;      // R
+  std::vector<std::int64_t> actions;  // [R]; empty: the policy has none
+  std::vector<float> log_probs;       // as actions
   // By index of the spec's outputs, empty where not asked for; [R, elements].
   std::vector<std::vector<float>> outputs;
   std::uint64_t step_index = 0;  // steps in the session after this task

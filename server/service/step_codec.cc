@@ -67,8 +67,30 @@ absl::StatusOr<OutputMask> DecodeOutputs(const PolicySpec& spec,
   return mask;
 }
 
+// A policy without actions draws none: nothing may be asked about it.
+absl::Status CheckNoSampling(const v1::Sampling& sampling) {
+  const auto refuse = [](absl::string_view field, const std::string& got) {
+    return Invalid(reason::kSampling, field, got,
+                   "nothing: the policy has no actions");
+  };
+  if (sampling.temperature() != 0.0F) {
+    return refuse("sampling.temperature", absl::StrCat(sampling.temperature()));
+  }
+  if (sampling.has_num_actions()) {
+    return refuse("sampling.num_actions", absl::StrCat(sampling.num_actions()));
+  }
+  if (sampling.seed() != 0) {
+    return refuse("sampling.seed", absl::StrCat(sampling.seed()));
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<SamplingParams> DecodeSampling(const PolicySpec& spec,
                                               const v1::Sampling& sampling) {
+  if (spec.num_actions == 0) {
+    if (absl::Status s = CheckNoSampling(sampling); !s.ok()) return s;
+    return SamplingParams();
+  }
   if (!std::isfinite(sampling.temperature()) || sampling.temperature() < 0) {
     return Invalid(reason::kSampling, "sampling.temperature",
                    absl::StrCat(sampling.temperature()),
@@ -137,6 +159,9 @@ void DescribeField(const FieldSpec& spec, v1::Field* field) {
   if (spec.min) field->set_min(*spec.min);
   if (spec.max) field->set_max(*spec.max);
   field->set_required(spec.required);
+  field->mutable_value_names()->Add(spec.value_names.begin(),
+                                    spec.value_names.end());
+  field->set_same_length_as(spec.same_length_as);
 }
 
 // An output tensor of `rows` rows without its data.
@@ -177,11 +202,13 @@ class StepCodec::Columns {
   std::int64_t num_rows() const { return num_rows_; }
 
   // The values of one row; valid until the next call.
-  // Errors: kInvalidArgument  FIELD_RANGE
+  // Errors: kInvalidArgument  FIELD_RANGE, FIELD_SHAPE
   absl::StatusOr<absl::Span<const FieldValue>> Row(std::int64_t row);
 
  private:
   absl::Status ReadTensor(const v1::Tensor& tensor);
+  // The fields of values_ that must be as long as another one are.
+  absl::Status CheckLengths(std::int64_t row) const;
 
   const std::vector<FieldSpec>& fields_;
   const NonFinite non_finite_;
@@ -227,6 +254,23 @@ absl::Status StepCodec::Columns::ReadTensor(const v1::Tensor& tensor) {
   return absl::OkStatus();
 }
 
+absl::Status StepCodec::Columns::CheckLengths(std::int64_t row) const {
+  const auto length_of = [&](std::size_t field) {
+    return values_[field].count / fields_[field].num_elements();
+  };
+  for (std::size_t i = 0; i < fields_.size(); ++i) {
+    if (fields_[i].same_length_as.empty()) continue;
+    const auto other =
+        static_cast<std::size_t>(FindField(fields_, fields_[i].same_length_as));
+    if (length_of(i) == length_of(other)) continue;
+    return Invalid(reason::kFieldShape, fields_[i].name,
+                   absl::StrCat(length_of(i), " entries in row ", row),
+                   absl::StrCat(length_of(other), ", as many as \"",
+                                fields_[other].name, "\" has"));
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<absl::Span<const FieldValue>> StepCodec::Columns::Row(
     std::int64_t row) {
   for (std::size_t i = 0; i < columns_.size(); ++i) {
@@ -236,6 +280,7 @@ absl::StatusOr<absl::Span<const FieldValue>> StepCodec::Columns::Row(
     if (!status.ok()) return status;
     values_[i] = columns_[i]->Value(row);
   }
+  if (absl::Status status = CheckLengths(row); !status.ok()) return status;
   return absl::MakeConstSpan(values_);
 }
 
@@ -381,7 +426,7 @@ void StepCodec::EncodeStep(const StepReply& reply,
   response->mutable_log_probs()->Add(reply.log_probs.begin(),
                                      reply.log_probs.end());
   response->set_step_index(reply.step_index);
-  const auto rows = static_cast<std::int64_t>(reply.actions.size());
+  const std::int64_t rows = reply.num_answered;
   for (std::size_t i = 0; i < reply.outputs.size(); ++i) {
     const std::vector<float>& values = reply.outputs[i];
     if (values.empty()) continue;
@@ -393,8 +438,10 @@ void StepCodec::EncodeStep(const StepReply& reply,
 void StepCodec::StartStepBatch(std::int64_t num_rows, OutputMask outputs,
                                v1::StepBatchResponse* response) const {
   const int rows = static_cast<int>(num_rows);
-  response->mutable_actions()->Resize(rows, 0);
-  response->mutable_log_probs()->Resize(rows, 0.0F);
+  if (spec_.num_actions > 0) {
+    response->mutable_actions()->Resize(rows, 0);
+    response->mutable_log_probs()->Resize(rows, 0.0F);
+  }
   response->mutable_step_indices()->Resize(rows, 0);
   for (std::size_t i = 0; i < spec_.outputs.size(); ++i) {
     if ((outputs >> i & 1) == 0) continue;
@@ -409,8 +456,10 @@ void StepCodec::StartStepBatch(std::int64_t num_rows, OutputMask outputs,
 void StepCodec::EncodeRow(const StepReply& reply, std::int64_t row,
                           v1::StepBatchResponse* response) const {
   const int r = static_cast<int>(row);
-  response->mutable_actions()->Set(r, reply.actions.front());
-  response->mutable_log_probs()->Set(r, reply.log_probs.front());
+  if (!reply.actions.empty()) {
+    response->mutable_actions()->Set(r, reply.actions.front());
+    response->mutable_log_probs()->Set(r, reply.log_probs.front());
+  }
   response->mutable_step_indices()->Set(r, reply.step_index);
   int column = 0;
   for (const std::vector<float>& values : reply.outputs) {
@@ -439,8 +488,9 @@ void StepCodec::DescribePolicy(v1::DescribeResponse* response) const {
   response->set_num_actions(static_cast<std::uint64_t>(spec_.num_actions));
   response->set_min_tokens_per_step(
       static_cast<std::uint32_t>(spec_.min_tokens_per_step));
+  // Without bound is 0 on the wire.
   response->set_max_tokens_per_step(
-      static_cast<std::uint32_t>(spec_.max_tokens_per_step));
+      static_cast<std::uint32_t>(std::max(spec_.max_tokens_per_step, 0)));
   response->set_num_prefix_tokens(
       static_cast<std::uint32_t>(spec_.num_prefix_tokens));
   response->set_kv_bytes_per_token(

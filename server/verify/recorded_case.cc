@@ -31,6 +31,9 @@ constexpr char kEpisodeFile[] = "episode.json";
 constexpr char kInputsFile[] = "inputs.safetensors";
 constexpr char kExpectedFile[] = "expected.safetensors";
 
+// Of every token, where a reply answers steps.
+constexpr char kTokenHidden[] = "token_hidden";
+
 template <typename... Parts>
 absl::Status Malformed(const Parts&... parts) {
   return absl::InvalidArgumentError(absl::StrCat(parts...));
@@ -78,18 +81,32 @@ absl::StatusOr<RecordedOutput> ReadOutput(const StoredTensor& tensor) {
   return output;
 }
 
-// Appends the numbers of a (nested) JSON array as `dtype`; false if there is
-// something else in it.
-bool AppendNumbers(const json& value, DType dtype, std::string* bytes) {
+// The integer itself, or the one that the field gives the name.
+std::optional<std::int64_t> ToInteger(const json& value,
+                                      const FieldSpec& field) {
+  if (value.is_number_integer()) return value.get<std::int64_t>();
+  if (!value.is_string()) return std::nullopt;
+  const std::vector<std::string>& names = field.value_names;
+  const auto found =
+      std::find(names.begin(), names.end(), value.get<std::string>());
+  if (found == names.end()) return std::nullopt;
+  return found - names.begin();
+}
+
+// Appends the numbers of a (nested) JSON array as the field's dtype; false if
+// there is something else in it.
+bool AppendNumbers(const json& value, const FieldSpec& field,
+                   std::string* bytes) {
   if (value.is_array()) {
     for (const json& element : value) {
-      if (!AppendNumbers(element, dtype, bytes)) return false;
+      if (!AppendNumbers(element, field, bytes)) return false;
     }
     return true;
   }
-  if (dtype == DType::kInt64) {
-    if (!value.is_number_integer()) return false;
-    const auto number = value.get<std::int64_t>();
+  if (field.dtype == DType::kInt64) {
+    const std::optional<std::int64_t> integer = ToInteger(value, field);
+    if (!integer.has_value()) return false;
+    const std::int64_t number = *integer;
     bytes->append(reinterpret_cast<const char*>(&number), sizeof(number));
     return true;
   }
@@ -99,7 +116,8 @@ bool AppendNumbers(const json& value, DType dtype, std::string* bytes) {
   return true;
 }
 
-// Where the fields of one actor's steps come from: JSON or tensors.
+// Where the fields of one actor's steps come from: JSON or tensors. A step's
+// rows of a ragged field's tensor follow those of the step before.
 class StepReader {
  public:
   StepReader(const PolicySpec& spec, const json& actor,
@@ -108,7 +126,8 @@ class StepReader {
         layout_(spec.fields),
         name_(actor.value("name", "")),
         steps_(actor.contains("steps") ? &actor["steps"] : nullptr),
-        inputs_(inputs) {}
+        inputs_(inputs),
+        next_rows_(spec.fields.size(), 0) {}
 
   // The inputs of the actor's session; empty: the policy has none.
   absl::StatusOr<std::string> ReadSessionInputs() const {
@@ -140,12 +159,13 @@ class StepReader {
   }
 
   // Appends step `index` of the actor to `steps`.
-  absl::Status Read(std::int64_t index, EncodedSteps* steps) const {
+  // REQUIRES: steps are read one after another.
+  absl::Status Read(std::int64_t index, EncodedSteps* steps) {
     std::vector<std::string> storage(spec_.fields.size());
     std::vector<FieldValue> values(spec_.fields.size());
     for (std::size_t f = 0; f < spec_.fields.size(); ++f) {
       const FieldSpec& field = spec_.fields[f];
-      absl::StatusOr<bool> is_present = ReadField(index, field, &storage[f]);
+      absl::StatusOr<bool> is_present = ReadField(index, f, &storage[f]);
       if (!is_present.ok()) return is_present.status();
       if (!*is_present) continue;
       const auto count =
@@ -165,35 +185,60 @@ class StepReader {
 
  private:
   // False: the field is absent, which its spec allows.
-  absl::StatusOr<bool> ReadField(std::int64_t index, const FieldSpec& field,
-                                 std::string* bytes) const {
-    if (steps_ != nullptr) {
-      const auto i = static_cast<std::size_t>(index);
-      if (i < steps_->size() && (*steps_)[i].contains(field.name)) {
-        if (!AppendNumbers((*steps_)[i][field.name], field.dtype, bytes)) {
-          return Malformed("actor ", name_, " step ", index, ": field \"",
-                           field.name, "\" is not ", Name(field.dtype));
-        }
-        return true;
+  absl::StatusOr<bool> ReadField(std::int64_t index, std::size_t field_index,
+                                 std::string* bytes) {
+    const FieldSpec& field = spec_.fields[field_index];
+    if (const json* value = FindJson(index, field.name)) {
+      if (!AppendNumbers(*value, field, bytes)) {
+        return Malformed("actor ", name_, " step ", index, ": field \"",
+                         field.name, "\" is not ", Name(field.dtype));
       }
-    } else if (const auto found =
-                   inputs_.find(absl::StrCat(name_, "/", field.name));
-               found != inputs_.end()) {
-      const StoredTensor& tensor = found->second;
-      if (tensor.dtype != field.dtype || tensor.shape.empty() ||
-          index >= tensor.shape.front()) {
-        return Malformed(kInputsFile, ": \"", tensor.name, "\" has no ",
-                         Name(field.dtype), " row ", index);
-      }
-      const auto row =
-          static_cast<std::size_t>(RowElements(tensor) * SizeOf(field.dtype));
-      bytes->assign(tensor.bytes.data() + static_cast<std::size_t>(index) * row,
-                    row);
       return true;
+    }
+    const auto found = inputs_.find(absl::StrCat(name_, "/", field.name));
+    if (found != inputs_.end()) {
+      return ReadRows(found->second, index, field_index, bytes);
     }
     if (!field.required) return false;
     return Malformed("actor ", name_, " step ", index, ": field \"", field.name,
                      "\" is missing");
+  }
+
+  // The field's value in the episode's step; nullptr: it is not there.
+  const json* FindJson(std::int64_t index, const std::string& field) const {
+    const auto i = static_cast<std::size_t>(index);
+    if (steps_ == nullptr || i >= steps_->size()) return nullptr;
+    const auto found = (*steps_)[i].find(field);
+    return found == (*steps_)[i].end() ? nullptr : &*found;
+  }
+
+  // Rows of the tensor that are the step's: one, or, of a ragged field, as many
+  // as the field in the episode that is as long has entries.
+  std::int64_t CountRows(std::int64_t index, const FieldSpec& field) const {
+    if (!field.is_ragged()) return 1;
+    for (const FieldSpec& other : spec_.fields) {
+      if (other.same_length_as != field.name) continue;
+      const json* value = FindJson(index, other.name);
+      if (value != nullptr) return static_cast<std::int64_t>(value->size());
+    }
+    return 1;
+  }
+
+  absl::StatusOr<bool> ReadRows(const StoredTensor& tensor, std::int64_t index,
+                                std::size_t field_index, std::string* bytes) {
+    const FieldSpec& field = spec_.fields[field_index];
+    const std::int64_t count = CountRows(index, field);
+    const std::int64_t first = next_rows_[field_index];
+    if (tensor.dtype != field.dtype || tensor.shape.empty() ||
+        first + count > tensor.shape.front()) {
+      return Malformed(kInputsFile, ": \"", tensor.name, "\" has no ",
+                       Name(field.dtype), " rows for step ", index);
+    }
+    next_rows_[field_index] = first + count;
+    const std::int64_t row = RowElements(tensor) * SizeOf(field.dtype);
+    bytes->assign(tensor.bytes.data() + first * row,
+                  static_cast<std::size_t>(count * row));
+    return true;
   }
 
   const PolicySpec& spec_;
@@ -201,6 +246,7 @@ class StepReader {
   std::string name_;
   const json* steps_;
   const TensorsByName& inputs_;
+  std::vector<std::int64_t> next_rows_;  // of each field's tensor
 };
 
 absl::Status ReadExpected(const TensorsByName& tensors, RecordedActor* actor) {
@@ -208,7 +254,7 @@ absl::Status ReadExpected(const TensorsByName& tensors, RecordedActor* actor) {
   for (const auto& [name, tensor] : tensors) {
     absl::string_view output = name;
     if (!absl::ConsumePrefix(&output, prefix) ||
-        absl::StartsWith(output, "trace/")) {
+        absl::StartsWith(output, "trace/") || output == kTokenHidden) {
       continue;
     }
     if (output == "greedy_action") {
@@ -231,7 +277,7 @@ absl::Status ReadExpected(const TensorsByName& tensors, RecordedActor* actor) {
 }
 
 absl::StatusOr<std::vector<EncodedSteps>> ReadCalls(const json& calls,
-                                                    const StepReader& reader) {
+                                                    StepReader reader) {
   std::vector<EncodedSteps> read;
   std::int64_t index = 0;
   for (const json& call : calls) {

@@ -116,9 +116,9 @@ void CompareGreedyActions(const std::vector<StepReply>& calls,
                           VerifyReport* report) {
   std::vector<std::int64_t> got;
   for (const StepReply& call : calls) {
+    report->num_steps += call.num_answered;
     got.insert(got.end(), call.actions.begin(), call.actions.end());
   }
-  report->num_steps += static_cast<std::int64_t>(got.size());
   if (want.empty()) return;
   report->num_actions += static_cast<std::int64_t>(got.size());
   for (std::size_t i = 0; i < std::min(got.size(), want.size()); ++i) {

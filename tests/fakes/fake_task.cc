@@ -118,12 +118,15 @@ StepReply ReplayedActor::Step(const std::vector<std::int64_t>& xs,
     See(EncodeFakeStep(xs[i]));
     const auto index = static_cast<std::uint64_t>(num_steps_++);
     if (!answer_all_steps && i + 1 < xs.size()) continue;
-    const SampledAction sampled =
-        SampleAction(history_.Scores(), sampling,
-                     DrawId{sampling.seed, actor_hash_, index})
-            .value();
-    reply.actions.push_back(sampled.action);
-    reply.log_probs.push_back(sampled.log_prob);
+    ++reply.num_answered;
+    if (policy_.num_actions > 0) {
+      const SampledAction sampled =
+          SampleAction(history_.Scores(), sampling,
+                       DrawId{sampling.seed, actor_hash_, index})
+              .value();
+      reply.actions.push_back(sampled.action);
+      reply.log_probs.push_back(sampled.log_prob);
+    }
     if ((outputs & 1) != 0) reply.outputs[0].push_back(history_.Value());
     if ((outputs & 2) != 0) {
       for (float x : history_.Hidden()) reply.outputs[1].push_back(x);
@@ -142,8 +145,9 @@ void ReplayedActor::Reset(absl::string_view session_inputs) {
 }
 
 bool operator==(const StepReply& a, const StepReply& b) {
-  if (a.actions != b.actions || !SameBits(a.log_probs, b.log_probs) ||
-      a.step_index != b.step_index || a.outputs.size() != b.outputs.size()) {
+  if (a.num_answered != b.num_answered || a.actions != b.actions ||
+      !SameBits(a.log_probs, b.log_probs) || a.step_index != b.step_index ||
+      a.outputs.size() != b.outputs.size()) {
     return false;
   }
   for (std::size_t i = 0; i < a.outputs.size(); ++i) {

@@ -27,7 +27,8 @@ from stepd.v1 import policy_service_pb2 as pb
 # Field names and their values: what NumPy reads as an array; None where an
 # optional field is absent. Of several steps or actors the values have a leading
 # dimension, or are a sequence with an entry for each, which may be None for an
-# optional field and may differ in leading size for a ragged one.
+# optional field and may differ in leading size for a ragged one. Where a field
+# names its values, names may stand for them.
 Inputs: TypeAlias = Mapping[str, Any]
 
 # What the step that opens a session gives of the whole session; of several
@@ -113,6 +114,7 @@ class _FieldEncoder:
     def __init__(self, field: Field, tag: bytes = _INPUTS_TAG) -> None:
         self.field = field
         self._tag = tag
+        self._values = {name: i for i, name in enumerate(field.value_names)}
         self._pack = struct.Struct("<" + _STRUCT[field.dtype.str[1:]]).pack
         # Python numbers that need no NumPy; their exact types: a bool is an int.
         self._numbers: tuple[type, ...] = ()
@@ -218,6 +220,8 @@ class _FieldEncoder:
             array = np.asarray(value)
         except ValueError as error:
             raise self._invalid("FIELD_SHAPE", str(error)) from None
+        if array.dtype.kind == "U" and self._values:
+            array = self._values_of(array)
         if array.dtype != self.field.dtype:
             if array.size == 0 and not isinstance(value, np.ndarray):
                 array = array.astype(self.field.dtype)  # [] says nothing of dtype.
@@ -226,6 +230,20 @@ class _FieldEncoder:
         if not array.flags.c_contiguous:
             array = np.ascontiguousarray(array)
         return array
+
+    def _values_of(self, names: NDArray[Any]) -> NDArray[Any]:
+        """The values that the field gives these names."""
+        try:
+            values = [self._values[name] for name in names.ravel().tolist()]
+        except KeyError as error:
+            known = ", ".join(self._values)
+            raise self._invalid(
+                "FIELD_RANGE",
+                f"{error} is none of {known}",
+                got=str(error.args[0]),
+                want=known,
+            ) from None
+        return np.array(values, self.field.dtype).reshape(names.shape)
 
     def _convert(self, array: NDArray[Any]) -> NDArray[Any]:
         """Integers to integers that hold them, real numbers to real numbers."""

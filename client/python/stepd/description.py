@@ -31,6 +31,10 @@ class Field:
     min: int | None  # inclusive
     max: int | None
     required: bool
+    # Of integers: value i may be given as value_names[i]. Empty: no names.
+    value_names: tuple[str, ...] = ()
+    # The ragged field that has as many entries in every step; "": none.
+    same_length_as: str = ""
 
     @property
     def is_ragged(self) -> bool:
@@ -66,9 +70,9 @@ class Description:
     session_inputs: tuple[Field, ...]  # given with the step that opens a session
     outputs: tuple[Output, ...]
     action_head: str
-    num_actions: int
+    num_actions: int  # 0: steps are answered with outputs alone
     min_tokens_per_step: int
-    max_tokens_per_step: int
+    max_tokens_per_step: int  # 0: as many as its fields have entries
     num_prefix_tokens: int  # of the session's inputs, before its first step's
     kv_bytes_per_token: int
     num_parameters: int
@@ -90,6 +94,8 @@ def _field(message: pb.Field) -> Field:
         min=message.min if message.HasField("min") else None,
         max=message.max if message.HasField("max") else None,
         required=message.required,
+        value_names=tuple(message.value_names),
+        same_length_as=message.same_length_as,
     )
 
 

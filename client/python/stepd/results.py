@@ -21,9 +21,9 @@ Outputs = dict[str, NDArray[np.float32]]
 class StepResult:
     """The answer to one step."""
 
-    action: int
+    action: int | None  # None: the policy has no actions
     # Of the action, under the distribution it was drawn from.
-    log_prob: float
+    log_prob: float | None
     outputs: Outputs  # by the names asked for
     step_index: int  # steps in the session, this one included
     model_version: int
@@ -31,7 +31,10 @@ class StepResult:
 
 @dataclass(slots=True, eq=False)
 class StepsResult:
-    """The answer to several steps of one actor: R = all of them, or the last."""
+    """The answer to several steps of one actor: R = all of them, or the last.
+
+    Of a policy without actions, `actions` and `log_probs` are empty.
+    """
 
     actions: NDArray[np.int64]  # [R]
     log_probs: NDArray[np.float32]  # [R]
@@ -40,19 +43,22 @@ class StepsResult:
     model_version: int
 
     @property
-    def action(self) -> int:
-        """The last step's action."""
-        return int(self.actions[-1])
+    def action(self) -> int | None:
+        """The last step's action; None if the policy has no actions."""
+        return int(self.actions[-1]) if self.actions.size else None
 
     @property
-    def log_prob(self) -> float:
-        """The last step's log-probability."""
-        return float(self.log_probs[-1])
+    def log_prob(self) -> float | None:
+        """The last step's log-probability; None if there is no action."""
+        return float(self.log_probs[-1]) if self.log_probs.size else None
 
 
 @dataclass(slots=True, eq=False)
 class BatchResult:
-    """The answer to one step of each of N actors."""
+    """The answer to one step of each of N actors.
+
+    Of a policy without actions, `actions` and `log_probs` are empty.
+    """
 
     actions: NDArray[np.int64]  # [N]
     log_probs: NDArray[np.float32]  # [N]
@@ -74,8 +80,8 @@ def _array(tensor: pb.Tensor, shape: tuple[int, ...]) -> NDArray[np.float32]:
 
 def step_result(message: pb.StepResponse) -> StepResult:
     return StepResult(
-        message.actions[0],
-        message.log_probs[0],
+        message.actions[0] if message.actions else None,
+        message.log_probs[0] if message.log_probs else None,
         {t.name: _array(t, tuple(t.shape)[1:]) for t in message.outputs},
         message.step_index,
         message.model_version,

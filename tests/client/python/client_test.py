@@ -13,6 +13,7 @@ import pytest
 import stepd
 from certificates import Authority
 from fake_service import FakeService, dqn_row, error_status
+from stepd import results
 from stepd.v1 import policy_service_pb2 as pb
 
 STEP: dict[str, Any] = {"action": 0, "obs": [0.0, 0.5, 1.0]}
@@ -55,6 +56,17 @@ def test_step_answers_one_step(client: stepd.Client) -> None:
     assert (result.action, result.log_prob) == (1, -0.125)
     assert (result.step_index, result.model_version) == (2, 7)
     np.testing.assert_array_equal(result.outputs["dqn"], dqn_row(1))
+
+
+def test_there_is_no_action_where_the_policy_has_none() -> None:
+    message = pb.StepResponse(step_index=3)
+
+    step = results.step_result(message)
+    steps = results.steps_result(message)
+
+    assert (step.action, step.log_prob, step.step_index) == (None, None, 3)
+    assert (steps.action, steps.log_prob) == (None, None)
+    assert (steps.actions.size, steps.log_probs.size) == (0, 0)
 
 
 def test_outputs_are_views_of_the_reply(client: stepd.Client) -> None:

@@ -459,3 +459,45 @@ def test_a_policy_may_have_no_session_inputs() -> None:
     without = dataclasses.replace(FAKE, session_inputs=())
     with pytest.raises(stepd.FieldError, match="the policy has none"):
         Codec(without).step(b"", STEP, GREEDY, {"image": IMAGE})
+
+# ---------------------------------------------------------------- named values
+
+TYPES = dataclasses.replace(
+    field("int64", (-1,), name="types"), value_names=("obs", "reward")
+)
+
+
+def test_names_stand_for_the_values_they_name() -> None:
+    encoder = with_fields(TYPES)
+
+    step = parse(encoder.step(b"", {"types": ["reward", "obs"]}, b""))["types"]
+    rows = {"types": [["obs"], [1, 0], ["reward", "obs"]]}
+    steps = parse(encoder.steps(b"", rows, b""))["types"]
+
+    assert read(step).tolist() == [1, 0]
+    assert (read(steps).tolist(), list(steps.lengths)) == ([0, 1, 0, 1, 0], [1, 2, 2])
+
+
+def test_a_name_stands_for_a_scalar() -> None:
+    kind = dataclasses.replace(field("int64"), value_names=("obs", "reward"))
+    encoder = with_fields(kind)
+
+    step = parse(encoder.step(b"", {"x": "reward"}, b""))["x"]
+    steps = parse(encoder.steps(b"", {"x": ["reward", "obs"]}, b""))["x"]
+
+    assert read(step).tolist() == [1]
+    assert read(steps).tolist() == [1, 0]
+
+
+def test_refuses_a_name_that_the_field_has_not() -> None:
+    with pytest.raises(stepd.FieldError, match="'action' is none of obs, reward") as e:
+        with_fields(TYPES).step(b"", {"types": ["obs", "action"]}, b"")
+
+    assert (e.value.reason, e.value.field) == ("FIELD_RANGE", "types")
+
+
+def test_refuses_names_for_values_without() -> None:
+    with pytest.raises(stepd.FieldError) as caught:
+        with_fields(field("int64")).step(b"", {"x": "obs"}, b"")
+
+    assert caught.value.reason == "FIELD_TYPE"

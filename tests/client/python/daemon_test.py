@@ -220,7 +220,7 @@ def test_the_client_refuses_as_the_daemon_does(
 def test_draws_depend_on_seed_actor_and_step_only(
     client: stepd.Client, actor: str
 ) -> None:
-    def draw(name: str, seed: int) -> list[int]:
+    def draw(name: str, seed: int) -> list[int | None]:
         session = client.session(name)
         session.reset()
         return [

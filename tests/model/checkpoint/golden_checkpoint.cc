@@ -136,7 +136,7 @@ void ExpectKeysOfAnotherTypeNamed(const Format& format,
                                   const std::vector<std::string>& ignored) {
   std::vector<json::json_pointer> keys;
   CollectKeys(whole.config, json::json_pointer(), &keys);
-  ASSERT_GT(keys.size(), 20);
+  ASSERT_GT(keys.size(), 15);
   for (const json::json_pointer& key : keys) {
     if (std::find(ignored.begin(), ignored.end(), key.back()) !=
         ignored.end()) {

@@ -153,5 +153,71 @@ TEST(StepEmbedder, ContentsOfASumMayBeginAtALaterToken) {
   EXPECT_THAT(field.Embed<float>({3.9F, -1.5F}), ElementsAre(6.0F, -2.0F));
 }
 
+// ---- Banks --------------------------------------------------------------
+
+// Tokens of width 1 and the bank of each, of two banks.
+class TypedTokens {
+ public:
+  TypedTokens() : kernels_(kernels::CreateCpuKernelSet()) {
+    std::vector<FieldSpec> fields(2);
+    fields[0].shape = {-1, 1};
+    fields[1].dtype = DType::kInt64;
+    fields[1].shape = {-1};
+    layout_ = std::make_unique<StepLayout>(fields);
+    FieldEmbedding tokens;
+    tokens.content = GivenEmbedding();
+    tokens.bank_field = 1;
+    EmbedderConfig config;
+    config.hidden_dim = 1;
+    config.num_banks = 2;
+    config.fields = {tokens};
+    embedder_ = std::make_unique<StepEmbedder>(config, fields, *kernels_);
+  }
+
+  const StepEmbedder& embedder() const { return *embedder_; }
+
+  std::string Step(const std::vector<float>& tokens,
+                   const std::vector<std::int64_t>& banks) const {
+    std::string step;
+    layout_->Encode({{reinterpret_cast<const char*>(tokens.data()),
+                      static_cast<std::int64_t>(tokens.size())},
+                     {reinterpret_cast<const char*>(banks.data()),
+                      static_cast<std::int64_t>(banks.size())}},
+                    &step);
+    return step;
+  }
+
+ private:
+  std::unique_ptr<const kernels::KernelSet> kernels_;
+  std::unique_ptr<StepLayout> layout_;
+  std::unique_ptr<StepEmbedder> embedder_;
+};
+
+TEST(StepEmbedder, EveryTokenOfABatchHasItsBank) {
+  const TypedTokens typed;
+  const std::string first = typed.Step({5, 6, 7}, {1, 0, 1});
+  const std::string second = typed.Step({8}, {0});
+  EmbedPlan plan;
+
+  typed.embedder().Plan({first, second}, &plan);
+
+  EXPECT_EQ(*typed.embedder().CountTokens(first), 3);
+  EXPECT_EQ(typed.embedder().max_tokens_per_step(), -1);
+  EXPECT_THAT(plan.token_banks, ElementsAre(1, 0, 1, 0));
+}
+
+TEST(StepEmbedder, AStepMustNameABankThatExistsForEveryToken) {
+  const TypedTokens typed;
+  const auto error_of = [&](const std::string& step) {
+    return std::string(typed.embedder().CountTokens(step).status().message());
+  };
+
+  EXPECT_EQ(error_of(typed.Step({5, 6}, {1})),
+            "the step has 2 tokens and the banks of 1");
+  EXPECT_EQ(error_of(typed.Step({5, 6}, {1, 2})), "token 1 is of bank 2 of 2");
+  EXPECT_EQ(error_of(typed.Step({5}, {-1})), "token 0 is of bank -1 of 2");
+  EXPECT_EQ(error_of(typed.Step({}, {})), "the step becomes no token at all");
+}
+
 }  // namespace
 }  // namespace stepd

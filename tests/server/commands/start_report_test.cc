@@ -83,6 +83,28 @@ TEST(StartReport, KnowsPoliciesWithoutACache) {
   EXPECT_EQ(NumFullSessions(spec, {}), -1);
 }
 
+TEST(StartReport, CountsTokensWhereStepsAreOfAnyLength) {
+  PolicySpec spec = SmallSpec();
+  spec.max_tokens_per_step = -1;
+  spec.fields[0].value_names = {"obs", "reward"};
+  spec.action_head.clear();
+  spec.num_actions = 0;
+  StartReport report;
+  report.spec = &spec;
+  report.engine.cache_bytes = 100 << 10;
+
+  const std::string block = FormatStartReport(report);
+
+  EXPECT_EQ(NumFullSessions(spec, report.engine), -1);
+  EXPECT_THAT(block, HasSubstr("100.0 KiB = 1600 tokens, steps are of any"));
+  EXPECT_THAT(block, HasSubstr("1 or more token(s) per step"));
+  EXPECT_THAT(block, HasSubstr("index int64 (obs | reward), image?"));
+  EXPECT_THAT(block, HasSubstr("-> outputs, no actions"));
+
+  spec.max_tokens = 16;  // a session is full with one block
+  EXPECT_EQ(NumFullSessions(spec, report.engine), 100);
+}
+
 TEST(StartReport, SurvivesALimitlessSession) {
   EngineOptions engine;
   engine.context.max_steps = INT64_MAX;

@@ -144,6 +144,24 @@ TEST_F(ExecutorTest, DrawsFromSeedActorAndStepIndexAlone) {
   }
 }
 
+TEST_F(ExecutorTest, AnswersWithOutputsAloneWhereThePolicyHasNoActions) {
+  policy_options_.num_actions = 0;
+  Start();
+  Answer* answer = nullptr;
+  StepTask task = Task("a", {1, 2}, &answer);
+  task.outputs = 3;
+  task.answer_all_steps = true;
+
+  Submit(std::move(task));
+  RunBatch();
+
+  EXPECT_EQ(answer->reply().num_answered, 2);
+  EXPECT_THAT(answer->reply().actions, IsEmpty());
+  EXPECT_THAT(
+      answer->reply(),
+      SameReply(ReplayedActor("a", policy_options_).Step({1, 2}, {}, true, 3)));
+}
+
 TEST_F(ExecutorTest, ServesStepsOfVaryingNumbersOfTokens) {
   policy_options_.min_tokens_per_step = 1;
   policy_options_.max_tokens_per_step = 5;

@@ -87,6 +87,7 @@ class FakeEngine : public Engine {
 // An answer of one step.
 inline StepReply FakeReply(std::int64_t action, std::uint64_t step_index) {
   StepReply reply;
+  reply.num_answered = 1;
   reply.actions = {action};
   reply.log_probs = {-0.5F};
   reply.step_index = step_index;

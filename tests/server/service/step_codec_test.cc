@@ -191,6 +191,126 @@ TEST(StepCodec, AsksThePolicyForTokensThatVary) {
                           CountFakeTokens(options, EncodeFakeStep(3))));
 }
 
+// Typed tokens: two ragged fields of one length; no actions.
+FakePolicyOptions TypedTokens() {
+  FakePolicyOptions options;
+  FieldSpec tokens;
+  tokens.name = "tokens";
+  tokens.shape = {-1, 2};
+  FieldSpec types;
+  types.name = "types";
+  types.dtype = DType::kInt64;
+  types.shape = {-1};
+  types.min = 0;
+  types.max = 1;
+  types.value_names = {"obs", "reward"};
+  types.same_length_as = "tokens";
+  options.fields = {tokens, types};
+  options.num_actions = 0;
+  return options;
+}
+
+v1::StepBatchRequest TypedTokensBatch() {
+  v1::StepBatchRequest request;
+  request.add_actor_ids("a");
+  request.add_actor_ids("b");
+  *request.add_inputs() = Floats("tokens", {3, 2}, {1, 2, 3, 4, 5, 6}, {1, 2});
+  *request.add_inputs() = Int64s("types", {3}, {1, 0, 1}, {1, 2});
+  return request;
+}
+
+TEST(StepCodec, TakesRaggedFieldsOfOneLength) {
+  const FakePolicy policy(TypedTokens());
+  const StepCodec codec(&policy, {});
+
+  const auto tasks = codec.DecodeStepBatch(TypedTokensBatch());
+
+  ASSERT_TRUE(tasks.ok()) << tasks.status();
+  ASSERT_TRUE((*tasks)[1].ok()) << (*tasks)[1].status();
+  const auto decoded = Decoded(policy.spec(), (*tasks)[1]->steps[0]);
+  EXPECT_THAT(decoded.at("tokens"), ElementsAre(3, 4, 5, 6));
+  EXPECT_THAT(decoded.at("types"), ElementsAre(0, 1));
+}
+
+TEST(StepCodec, RefusesTheRowWhoseRaggedFieldsDifferInLength) {
+  const FakePolicy policy(TypedTokens());
+  const StepCodec codec(&policy, {});
+  v1::StepBatchRequest request = TypedTokensBatch();
+  *request.mutable_inputs(1) = Int64s("types", {2}, {1, 0}, {1, 1});
+
+  const auto tasks = codec.DecodeStepBatch(request);
+
+  ASSERT_TRUE(tasks.ok()) << tasks.status();
+  EXPECT_TRUE((*tasks)[0].ok());
+  EXPECT_EQ(ReasonOf((*tasks)[1].status()), reason::kFieldShape);
+  EXPECT_THAT(std::string((*tasks)[1].status().message()),
+              HasSubstr("types: got 1 entries in row 1, want 2, as many as "
+                        "\"tokens\" has"));
+}
+
+TEST(StepCodec, RefusesSamplingWhereThereAreNoActions) {
+  const FakePolicy policy(TypedTokens());
+  const StepCodec codec(&policy, {});
+  const auto error_of = [&](const v1::Sampling& sampling) {
+    v1::StepBatchRequest request = TypedTokensBatch();
+    *request.mutable_sampling() = sampling;
+    const absl::Status status = codec.DecodeStepBatch(request).status();
+    EXPECT_EQ(ReasonOf(status), reason::kSampling);
+    return std::string(status.message());
+  };
+  v1::Sampling temperature;
+  temperature.set_temperature(0.5F);
+  v1::Sampling num_actions;
+  num_actions.set_num_actions(1);
+  v1::Sampling seed;
+  seed.set_seed(7);
+
+  EXPECT_THAT(error_of(temperature),
+              HasSubstr("sampling.temperature: got 0.5"));
+  EXPECT_THAT(error_of(num_actions), HasSubstr("sampling.num_actions: got 1"));
+  EXPECT_THAT(error_of(seed), HasSubstr("the policy has no actions"));
+}
+
+TEST(StepCodec, AnswersWithOutputsAloneWhereThereAreNoActions) {
+  const FakePolicy policy(TypedTokens());
+  const StepCodec codec(&policy, {});
+  StepReply reply;
+  reply.num_answered = 2;
+  reply.step_index = 5;
+  reply.outputs = {{0.5F, 1.5F}, {}};
+  v1::StepResponse step;
+  v1::StepBatchResponse batch;
+
+  codec.EncodeStep(reply, &step);
+  reply.num_answered = 1;
+  reply.outputs = {{2.5F}, {}};
+  codec.StartStepBatch(2, /*outputs=*/1, &batch);
+  codec.EncodeRow(reply, 1, &batch);
+
+  EXPECT_EQ(step.actions_size(), 0);
+  EXPECT_EQ(step.log_probs_size(), 0);
+  EXPECT_EQ(step.outputs(0).shape(0), 2);
+  EXPECT_EQ(step.step_index(), 5U);
+  EXPECT_EQ(batch.actions_size(), 0);
+  EXPECT_EQ(batch.step_indices(1), 5U);
+  EXPECT_EQ(batch.outputs(0).shape(0), 2);
+}
+
+TEST(StepCodec, DescribesNamedValuesAndStepsOfAnyLength) {
+  FakePolicyOptions options = TypedTokens();
+  options.max_tokens_per_step = -1;
+  const FakePolicy policy(options);
+  const StepCodec codec(&policy, {});
+  v1::DescribeResponse response;
+
+  codec.DescribePolicy(&response);
+
+  EXPECT_THAT(response.fields(1).value_names(), ElementsAre("obs", "reward"));
+  EXPECT_EQ(response.fields(1).same_length_as(), "tokens");
+  EXPECT_EQ(response.num_actions(), 0U);
+  EXPECT_EQ(response.max_tokens_per_step(), 0U);
+}
+
 TEST(StepCodec, PassesNanWhereTheConfigurationSaysSo) {
   const FakePolicy policy(PolicyOptions());
   StepCodecOptions options;
@@ -479,6 +599,7 @@ INSTANTIATE_TEST_SUITE_P(
 
 TEST_F(StepCodecTest, EncodesAReply) {
   StepReply reply;
+  reply.num_answered = 2;
   reply.actions = {3, 1};
   reply.log_probs = {-0.5F, -1.5F};
   reply.outputs = {{}, {1, 2, 3, 4}};
@@ -499,6 +620,7 @@ TEST_F(StepCodecTest, EncodesAReply) {
 
 TEST_F(StepCodecTest, PutsEachReplyIntoItsRow) {
   StepReply reply;
+  reply.num_answered = 1;
   reply.actions = {4};
   reply.log_probs = {-2};
   reply.outputs = {{9}, {5, 6}};

@@ -55,7 +55,7 @@ class GoldenTest
 std::vector<std::tuple<std::string, std::string>> AllCases() {
   std::vector<std::tuple<std::string, std::string>> cases;
   for (const char* family : {"mouse_v03", "mouse_v1", "open_mythos",
-                             "kempner_forge", "puzzletron"}) {
+                             "kempner_forge", "noether_untied", "puzzletron"}) {
     for (const std::string& name : CasesOf(family)) {
       if (absl::StartsWith(name, "vlm_")) continue;  // image inputs: refused
       const std::string path = std::string(family) + "/" + name;

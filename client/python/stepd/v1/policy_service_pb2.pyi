@@ -173,20 +173,24 @@ class DescribeRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class Field(_message.Message):
-    __slots__ = ("name", "dtype", "shape", "min", "max", "required")
+    __slots__ = ("name", "dtype", "shape", "min", "max", "required", "value_names", "same_length_as")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DTYPE_FIELD_NUMBER: _ClassVar[int]
     SHAPE_FIELD_NUMBER: _ClassVar[int]
     MIN_FIELD_NUMBER: _ClassVar[int]
     MAX_FIELD_NUMBER: _ClassVar[int]
     REQUIRED_FIELD_NUMBER: _ClassVar[int]
+    VALUE_NAMES_FIELD_NUMBER: _ClassVar[int]
+    SAME_LENGTH_AS_FIELD_NUMBER: _ClassVar[int]
     name: str
     dtype: DataType
     shape: _containers.RepeatedScalarFieldContainer[int]
     min: int
     max: int
     required: bool
-    def __init__(self, name: _Optional[str] = ..., dtype: _Optional[_Union[DataType, str]] = ..., shape: _Optional[_Iterable[int]] = ..., min: _Optional[int] = ..., max: _Optional[int] = ..., required: _Optional[bool] = ...) -> None: ...
+    value_names: _containers.RepeatedScalarFieldContainer[str]
+    same_length_as: str
+    def __init__(self, name: _Optional[str] = ..., dtype: _Optional[_Union[DataType, str]] = ..., shape: _Optional[_Iterable[int]] = ..., min: _Optional[int] = ..., max: _Optional[int] = ..., required: _Optional[bool] = ..., value_names: _Optional[_Iterable[str]] = ..., same_length_as: _Optional[str] = ...) -> None: ...
 
 class Output(_message.Message):
     __slots__ = ("name", "shape")
