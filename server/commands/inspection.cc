@@ -162,8 +162,10 @@ std::string FormatInspection(const PolicySpec& spec) {
           ? ""
           : line("session", FieldsText(spec.session_fields)),
       line("outputs", OutputsText(spec)),
-      line("actions", spec.num_actions,
-           spec.num_actions == 0 ? "" : absl::StrCat(" by ", spec.action_head)),
+      line("actions",
+           spec.num_actions == 0
+               ? "none"
+               : absl::StrCat(spec.num_actions, " by ", spec.action_head)),
       line("step", TokensText(spec), " token(s)",
            spec.num_prefix_tokens == 0
                ? ""

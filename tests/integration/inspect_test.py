@@ -71,6 +71,7 @@ FAMILIES = [
         [("gqa", "dense"), ("gqa", "moe")] * 2,
         512,
     ),
+    ("noether_untied/causal_stack", "noether untied", [("gqa", "dense")] * 3, 384),
 ]
 
 

@@ -115,6 +115,14 @@ TEST(Inspection, TellsWhatASessionBeginsWith) {
   EXPECT_EQ(inspection["recomputes"], true);
 }
 
+TEST(Inspection, SaysThatThereAreNoActions) {
+  PolicySpec spec = SmallSpec();
+  spec.num_actions = 0;
+  spec.action_head.clear();
+
+  EXPECT_THAT(FormatInspection(spec), HasSubstr("\nactions      none\n"));
+}
+
 TEST(Inspection, GivesProgramsTheSameInBytes) {
   const nlohmann::json inspection = InspectionJson(SmallSpec());
 
