@@ -18,6 +18,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_split.h"
 #include "model/loader.h"
 #include "tools/bench_cc/daemon.h"
 #include "tools/bench_cc/machine.h"
@@ -30,6 +31,7 @@ namespace stepd::bench {
 namespace {
 
 constexpr std::uint64_t kWeightsSeed = 3;
+constexpr char kStepd[] = "stepd";
 constexpr char kFiredPrefix[] = "stepd_batches_fired_total{reason=\"";
 
 LoadClock::duration ToDuration(double seconds) {
@@ -66,6 +68,8 @@ class TemporaryFolder {
 // One model: where it is served, and the same weights in this process.
 struct Model {
   std::string name;
+  std::string server = kStepd;  // or the name of a peer
+  std::string checkpoint;       // empty: unknown
   std::unique_ptr<TemporaryFolder> folder;
   std::unique_ptr<Daemon> daemon;  // nullptr: not ours
   std::string target;
@@ -85,15 +89,18 @@ class Benchmark {
   absl::Status AddModel(const std::string& shape);
   absl::Status StartDaemon(const std::string& checkpoint, Model* model);
   absl::Status AddRaw(const std::string& checkpoint, Model* model);
+  absl::Status AddPeer(const std::string& peer, const Model& like);
   int NumExecutors() const;
 
   absl::Status RunRound();
   absl::Status RunActors(Model* model, int actors);
   absl::StatusOr<Json> RunRaw(Model* model, int actors);
+  absl::StatusOr<double> RunRawPeer(const Model& model, int actors) const;
   absl::StatusOr<Json> RunServed(const Model& model, Mode mode, int actors);
   absl::StatusOr<ClosedLoopResult> Measure(const Model& model, ClosedLoop* loop,
                                            Json* figures) const;
   void AddRound(const Model& model, Mode mode, int actors, Json figures);
+  void CompareWithPeers();
   Json OptionsJson() const;
 
   const BenchmarkOptions& options_;
@@ -113,10 +120,37 @@ absl::Status Benchmark::SetUp() {
   if (!options_.target.empty() || !options_.model.empty()) {
     return AddModel("");
   }
+  absl::Status status;
   for (const std::string& shape : options_.shapes) {
-    const absl::Status status = AddModel(shape);
-    if (!status.ok()) return status;
+    if (status.ok()) status = AddModel(shape);
+    const std::size_t ours = models_.size() - 1;
+    for (const std::string& peer : options_.peers) {
+      if (status.ok()) status = AddPeer(peer, models_[ours]);
+    }
   }
+  return status;
+}
+
+// Another server of the same weights.
+absl::Status Benchmark::AddPeer(const std::string& peer, const Model& like) {
+  const std::pair<std::string, std::string> parts =
+      absl::StrSplit(peer, absl::MaxSplits('=', 1));
+  Model model;
+  model.name = like.name;
+  model.server = parts.first;
+  auto folder = TemporaryFolder::Create();
+  if (!folder.ok()) return folder.status();
+  model.folder = *std::move(folder);
+  Daemon::Options options;
+  options.command = absl::StrSplit(parts.second, ' ', absl::SkipEmpty());
+  options.model = like.checkpoint;
+  options.directory = model.folder->path();
+  options.has_metrics = false;
+  auto daemon = Daemon::Start(options);
+  if (!daemon.ok()) return daemon.status();
+  model.daemon = *std::move(daemon);
+  model.target = model.daemon->address();
+  models_.push_back(std::move(model));
   return absl::OkStatus();
 }
 
@@ -136,6 +170,7 @@ absl::Status Benchmark::AddModel(const std::string& shape) {
         WriteRandomCheckpoint(*found, kWeightsSeed, checkpoint);
     if (!status.ok()) return status;
   }
+  model.checkpoint = checkpoint;
   model.target = options_.target;
   model.metrics_address = options_.metrics_address;
   absl::Status status;
@@ -153,8 +188,12 @@ absl::Status Benchmark::StartDaemon(const std::string& checkpoint,
       absl::StrCat("--model.dtype=", options_.dtype)};
   flags.insert(flags.end(), options_.stepd_flags.begin(),
                options_.stepd_flags.end());
-  auto daemon =
-      Daemon::Start(options_.stepd, checkpoint, model->folder->path(), flags);
+  Daemon::Options options;
+  options.command = {options_.stepd};
+  options.model = checkpoint;
+  options.directory = model->folder->path();
+  options.flags = std::move(flags);
+  auto daemon = Daemon::Start(options);
   if (!daemon.ok()) return daemon.status();
   model->daemon = *std::move(daemon);
   model->target = model->daemon->address();
@@ -191,6 +230,7 @@ absl::StatusOr<Json> Benchmark::Run() {
     std::fprintf(stderr, "round %d of %d done\n", round, options_.rounds);
   }
   if (!status.ok()) return status;
+  CompareWithPeers();
   for (Json& figures : cases_) {
     figures["median"] = Medians(figures["rounds"]);
   }
@@ -221,6 +261,8 @@ absl::Status Benchmark::RunActors(Model* model, int actors) {
   const auto raw = RunRaw(model, actors);
   if (!raw.ok()) return raw.status();
   for (const Mode mode : options_.modes) {
+    // Peers do not speak it.
+    if (model->server != kStepd && mode == Mode::kBatch) continue;
     auto figures = RunServed(*model, mode, actors);
     if (!figures.ok()) return figures.status();
     figures->update(*raw);
@@ -238,7 +280,30 @@ absl::StatusOr<Json> Benchmark::RunRaw(Model* model, int actors) {
   figures["raw_batch"] = raw->batch;
   figures["raw_forward_ms"] = raw->forward_seconds * 1e3;
   figures["raw_cpu_us_per_step"] = raw->cpu_seconds_per_step * 1e6;
+  if (options_.raw_peer.empty()) return figures;
+  const auto peer = RunRawPeer(*model, actors);
+  if (!peer.ok()) return peer.status();
+  figures["raw_peer_steps_per_second"] = *peer;
+  figures["raw_over_peer"] = raw->steps_per_second / *peer;
   return figures;
+}
+
+// The last line that the command prints is its figure.
+absl::StatusOr<double> Benchmark::RunRawPeer(const Model& model,
+                                             int actors) const {
+  const std::string command =
+      absl::StrCat(options_.raw_peer, " --model '", model.checkpoint,
+                   "' --actors ", actors, " --seconds ", options_.raw_seconds);
+  const std::unique_ptr<FILE, int (*)(FILE*)> pipe(popen(command.c_str(), "r"),
+                                                   pclose);
+  double steps_per_second = 0.0;
+  if (pipe == nullptr ||
+      std::fscanf(pipe.get(), "%lf", &steps_per_second) != 1 ||
+      steps_per_second <= 0.0) {
+    return absl::UnavailableError(
+        absl::StrCat("raw-peer: \"", command, "\" printed no figure"));
+  }
+  return steps_per_second;
 }
 
 absl::StatusOr<Json> Benchmark::RunServed(const Model& model, Mode mode,
@@ -253,7 +318,7 @@ absl::StatusOr<Json> Benchmark::RunServed(const Model& model, Mode mode,
   options.episode_steps = options_.episode_steps;
   auto loop = ClosedLoop::Create(options);
   if (!loop.ok()) return loop.status();
-  server_version_ = (*loop)->server_version();
+  if (model.server == kStepd) server_version_ = (*loop)->server_version();
   Json figures;
   const auto result = Measure(model, loop->get(), &figures);
   if (!result.ok()) return result.status();
@@ -325,6 +390,8 @@ absl::StatusOr<ClosedLoopResult> Benchmark::Measure(const Model& model,
   AddServerFigures(growth, figures);
   if (model.daemon != nullptr) {
     AddCpuFigures(times[0], times[1], options_.seconds, figures);
+  }
+  if (model.server == kStepd && model.daemon != nullptr) {
     const double process = std::max(times[1].process - times[0].process, 1e-9);
     (*figures)["forward_share"] =
         Get(growth, "stepd_forward_seconds_sum") / process;
@@ -349,13 +416,14 @@ void Benchmark::AddRound(const Model& model, Mode mode, int actors,
   }
   Json* found = nullptr;
   for (Json& one : cases_) {
-    if (one["model"] == model.name && one["actors"] == actors &&
-        one["mode"] == std::string(Name(mode))) {
+    if (one["model"] == model.name && one["server"] == model.server &&
+        one["actors"] == actors && one["mode"] == std::string(Name(mode))) {
       found = &one;
     }
   }
   if (found == nullptr) {
     cases_.push_back({{"model", model.name},
+                      {"server", model.server},
                       {"mode", std::string(Name(mode))},
                       {"actors", actors},
                       {"median", Json::object()},
@@ -363,6 +431,30 @@ void Benchmark::AddRound(const Model& model, Mode mode, int actors,
     found = &cases_.back();
   }
   (*found)["rounds"].push_back(std::move(figures));
+}
+
+// Round by round, against the peer that was fastest in it.
+void Benchmark::CompareWithPeers() {
+  const char* const kRate = "steps_per_second";
+  const auto is_same = [](const Json& a, const Json& b) {
+    return a["model"] == b["model"] && a["mode"] == b["mode"] &&
+           a["actors"] == b["actors"];
+  };
+  for (Json& ours : cases_) {
+    if (ours["server"] != kStepd) continue;
+    std::vector<double> best(ours["rounds"].size(), 0.0);
+    for (const Json& peer : cases_) {
+      if (peer["server"] == kStepd || !is_same(ours, peer)) continue;
+      for (std::size_t i = 0; i < best.size(); ++i) {
+        best[i] = std::max(best[i], peer["rounds"][i][kRate].get<double>());
+      }
+    }
+    for (std::size_t i = 0; i < best.size(); ++i) {
+      if (best[i] == 0.0) continue;
+      Json& round = ours["rounds"][i];
+      round["over_best_peer"] = round[kRate].get<double>() / best[i];
+    }
+  }
 }
 
 Json Benchmark::OptionsJson() const {
@@ -377,7 +469,9 @@ Json Benchmark::OptionsJson() const {
           {"executors", NumExecutors()},
           {"kernels", options_.kernels},
           {"dtype", options_.dtype},
-          {"stepd_flags", options_.stepd_flags}};
+          {"stepd_flags", options_.stepd_flags},
+          {"peers", options_.peers},
+          {"raw_peer", options_.raw_peer}};
 }
 
 absl::Status CheckOptions(const BenchmarkOptions& options) {
@@ -390,6 +484,12 @@ absl::Status CheckOptions(const BenchmarkOptions& options) {
   status.Update(check(options.seconds > 0.0, "seconds: want more than 0"));
   status.Update(
       check(options.raw_seconds > 0.0, "raw-seconds: want more than 0"));
+  status.Update(check(options.peers.empty() || !options.shapes.empty(),
+                      "peer: want --shape, whose weights it can have"));
+  for (const std::string& peer : options.peers) {
+    status.Update(
+        check(peer.find('=') != std::string::npos, "peer: want NAME=COMMAND"));
+  }
   for (const int actors : options.actors) {
     status.Update(check(actors > 0, "actors: want 1 or more"));
   }

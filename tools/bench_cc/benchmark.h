@@ -28,6 +28,12 @@ struct BenchmarkOptions {
   std::string metrics_address;  // of the target; may be empty
   std::string stepd;
   std::vector<std::string> stepd_flags;
+  // Other servers, measured beside it with the same client and weights: NAME=
+  // and a command that takes the flags of stepd (Daemon); needs `shapes`.
+  std::vector<std::string> peers;
+  // A command that prints how many steps per second a peer's forward makes
+  // without a server; given --model, --actors and --seconds.
+  std::string raw_peer;
 
   // What is served: shapes of random weights, or one checkpoint.
   std::vector<std::string> shapes;

@@ -65,31 +65,28 @@ absl::StatusOr<std::string> WaitForPort(const std::string& path, pid_t pid) {
     std::string port;
     if (std::ifstream(path) >> port) return port;
     if (HasEnded(pid)) {
-      return absl::UnavailableError("stepd ended at once");
+      return absl::UnavailableError("the server ended at once");
     }
     std::this_thread::sleep_for(kPollInterval);
   }
-  return absl::UnavailableError("stepd was not ready in time");
+  return absl::UnavailableError("the server was not ready in time");
 }
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(
-    const std::string& binary, const std::string& model,
-    const std::string& directory, const std::vector<std::string>& flags) {
-  const std::string port_file = absl::StrCat(directory, "/grpc.port");
-  const std::string metrics_port_file = absl::StrCat(directory, "/http.port");
-  const std::string log = absl::StrCat(directory, "/stepd.log");
-  std::vector<std::string> command = {
-      binary,
-      "serve",
-      absl::StrCat("--model=", model),
-      "--server.address=127.0.0.1:0",
-      "--server.metrics_address=127.0.0.1:0",
-      absl::StrCat("--server.port_file=", port_file),
-      absl::StrCat("--server.metrics_port_file=", metrics_port_file),
-  };
-  command.insert(command.end(), flags.begin(), flags.end());
+absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(const Options& options) {
+  const std::string port_file = absl::StrCat(options.directory, "/grpc.port");
+  const std::string metrics_port_file =
+      absl::StrCat(options.directory, "/http.port");
+  const std::string log = absl::StrCat(options.directory, "/server.log");
+  std::vector<std::string> command = options.command;
+  command.insert(
+      command.end(),
+      {"serve", absl::StrCat("--model=", options.model),
+       "--server.address=127.0.0.1:0", "--server.metrics_address=127.0.0.1:0",
+       absl::StrCat("--server.port_file=", port_file),
+       absl::StrCat("--server.metrics_port_file=", metrics_port_file)});
+  command.insert(command.end(), options.flags.begin(), options.flags.end());
   std::unique_ptr<Daemon> daemon(new Daemon(Spawn(std::move(command), log)));
   // The port of gRPC is written last.
   const auto port = WaitForPort(port_file, daemon->pid_);
@@ -97,9 +94,10 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(
     return absl::UnavailableError(
         absl::StrCat(port.status().message(), ":\n", ReadFile(log)));
   }
+  daemon->address_ = absl::StrCat("127.0.0.1:", *port);
+  if (!options.has_metrics) return daemon;
   const auto metrics_port = WaitForPort(metrics_port_file, daemon->pid_);
   if (!metrics_port.ok()) return metrics_port.status();
-  daemon->address_ = absl::StrCat("127.0.0.1:", *port);
   daemon->metrics_address_ = absl::StrCat("127.0.0.1:", *metrics_port);
   return daemon;
 }

@@ -1,7 +1,8 @@
 // Copyright 2026 The stepd authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// A stepd of the benchmark's own, on free ports of this machine.
+// A server of the benchmark's own, on free ports of this machine: a stepd, or a
+// peer that takes the same flags and has no metrics.
 //
 // Thread safety: none.
 
@@ -20,13 +21,16 @@ namespace stepd::bench {
 
 class Daemon {
  public:
-  // Starts `binary` serving the checkpoint `model` and waits until it is ready.
-  // Its port files and its log go to `directory`; `flags` are further flags of
-  // `stepd serve`.
+  struct Options {
+    std::vector<std::string> command;  // the words before `serve`
+    std::string model;                 // checkpoint
+    std::string directory;             // for port files and the log
+    std::vector<std::string> flags;    // further ones, of `stepd serve`
+    bool has_metrics = true;
+  };
+  // Starts it and waits until it is ready.
   // Errors: kUnavailable  it ended or was not ready in time; says its log
-  static absl::StatusOr<std::unique_ptr<Daemon>> Start(
-      const std::string& binary, const std::string& model,
-      const std::string& directory, const std::vector<std::string>& flags);
+  static absl::StatusOr<std::unique_ptr<Daemon>> Start(const Options& options);
 
   // Ends the process and waits for it.
   ~Daemon();
@@ -35,6 +39,7 @@ class Daemon {
 
   pid_t pid() const { return pid_; }
   const std::string& address() const { return address_; }  // of gRPC
+  // Empty: it has none.
   const std::string& metrics_address() const { return metrics_address_; }
 
  private:

@@ -34,6 +34,11 @@ void AddServerFlags(CLI::App* app, Flags* flags) {
   app->add_option("--stepd-flag", options.stepd_flags,
                   "a further flag of `stepd serve`, as --batching.max_wait=1ms")
       ->allow_extra_args(false);
+  app->add_option("--peer", options.peers,
+                  "NAME=COMMAND of another server, measured beside stepd")
+      ->allow_extra_args(false);
+  app->add_option("--raw-peer", options.raw_peer,
+                  "command that prints the steps per second of its forward");
   app->add_option("--target", options.target,
                   "address of a server that runs already, instead");
   app->add_option("--metrics", options.metrics_address,

@@ -26,7 +26,7 @@ struct Column {
   int decimals;
 };
 
-constexpr std::array<Column, 14> kColumns = {{
+constexpr std::array<Column, 16> kColumns = {{
     {"steps/s", "steps_per_second", 0},
     {"p50 ms", "p50_ms", 2},
     {"p90 ms", "p90_ms", 2},
@@ -41,6 +41,8 @@ constexpr std::array<Column, 14> kColumns = {{
     {"raw CPU µs/step", "raw_cpu_us_per_step", 1},
     {"raw steps/s", "raw_steps_per_second", 0},
     {"served / raw", "served_over_raw", 2},
+    {"served / best peer", "over_best_peer", 2},
+    {"raw / raw peer", "raw_over_peer", 2},
 }};
 
 // 12345.6 -> "12,346".
@@ -67,15 +69,15 @@ std::string FormatRow(const Row& row) {
 }
 
 std::string FormatCases(const Json& cases) {
-  Row titles = {"policy", "mode", "actors"};
-  Row rules = {"---", "---", "--:"};
+  Row titles = {"policy", "server", "mode", "actors"};
+  Row rules = {"---", "---", "---", "--:"};
   for (const Column& column : kColumns) {
     titles.emplace_back(column.title);
     rules.emplace_back("--:");
   }
   std::string text = absl::StrCat(FormatRow(titles), FormatRow(rules));
   for (const Json& one : cases) {
-    Row row = {one.at("model"), one.at("mode"),
+    Row row = {one.at("model"), one.value("server", "stepd"), one.at("mode"),
                absl::StrCat(one.at("actors").get<int>())};
     for (const Column& column : kColumns) {
       row.push_back(FormatFigure(one.at("median"), column));

@@ -22,7 +22,7 @@ nlohmann::ordered_json Result() {
                 "load_average_after": [1.5, 0, 0]},
     "options": {"rounds": 5, "seconds": 2, "executors": 2, "threads": 1,
                 "connections": 1},
-    "cases": [{"model": "reference", "mode": "stream", "actors": 64,
+    "cases": [{"model": "reference", "server": "stepd", "mode": "stream", "actors": 64,
                "median": {"steps_per_second": 1234567.8, "p50_ms": 1.234,
                           "p99_ms": 15}, "rounds": []}]})");
 }
@@ -33,10 +33,12 @@ TEST(ReportTest, ShowsWhereAndWhat) {
   EXPECT_THAT(*text, HasSubstr("A Processor, 2 cores; load average 0.25 "
                                "before, 1.50 after; 2026-01-31 12:00 UTC; "
                                "commit abc1234"));
-  EXPECT_THAT(*text,
-              HasSubstr("| policy | mode | actors | steps/s | p50 ms |"));
-  EXPECT_THAT(*text,
-              HasSubstr("| reference | stream | 64 | 1,234,568 | 1.23 |"));
+  EXPECT_THAT(
+      *text,
+      HasSubstr("| policy | server | mode | actors | steps/s | p50 ms |"));
+  EXPECT_THAT(
+      *text,
+      HasSubstr("| reference | stepd | stream | 64 | 1,234,568 | 1.23 |"));
 }
 
 TEST(ReportTest, WhatWasNotMeasuredIsADash) {
