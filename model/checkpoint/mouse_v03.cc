@@ -359,7 +359,7 @@ absl::StatusOr<PolicyDescription> Read(const ConfigFile& file,
       ReadEmbedder(embedding, hidden_dim, weights.Under("embedder"));
   policy.heads = ReadHeads(heads, weights);
   policy.summary =
-      absl::StrCat("MOUSE v03, ", backbone, ", width ", hidden_dim);
+      absl::StrCat("MOUSE v0.3, ", backbone, ", width ", hidden_dim);
   if (!error.ok()) return error;
   return policy;
 }

@@ -5,7 +5,7 @@
 // ("dialect A"): steps of RL fields, a Llama, Qwen3 or no backbone, up to four
 // heads. Stricter than the original, which loads what does not fit in silence.
 //
-// Source: docs/checkpoints.md, "MOUSE v03".
+// Source: docs/checkpoints.md, "MOUSE v0.3".
 
 #ifndef STEPD_MODEL_CHECKPOINT_MOUSE_V03_H_
 #define STEPD_MODEL_CHECKPOINT_MOUSE_V03_H_

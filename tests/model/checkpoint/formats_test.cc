@@ -23,7 +23,7 @@ TEST(Formats, ReadsCheckpointFromSafetensors) {
       ReadCheckpoint(kGolden / "mouse_v03/llama_sum_mha/checkpoint");
 
   ASSERT_TRUE(policy.ok()) << policy.status();
-  EXPECT_EQ(policy->summary, "MOUSE v03, Llama backbone, width 32");
+  EXPECT_EQ(policy->summary, "MOUSE v0.3, Llama backbone, width 32");
 }
 
 TEST(Formats, ReadsCheckpointFromTorchFile) {
@@ -31,7 +31,7 @@ TEST(Formats, ReadsCheckpointFromTorchFile) {
       ReadCheckpoint(kGolden / "mouse_v03/qwen3_bin/checkpoint");
 
   ASSERT_TRUE(policy.ok()) << policy.status();
-  EXPECT_EQ(policy->summary, "MOUSE v03, Qwen3 backbone, width 32");
+  EXPECT_EQ(policy->summary, "MOUSE v0.3, Qwen3 backbone, width 32");
 }
 
 TEST(Formats, NamesMissingConfig) {
