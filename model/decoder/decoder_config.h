@@ -144,13 +144,24 @@ using AttentionConfig = std::variant<NoOp, LinearMixer, GqaConfig, MlaConfig>;
 using FfnConfig =
     std::variant<NoOp, LinearMixer, DenseFfnConfig, BankedFfnConfig, MoeConfig>;
 
+// Norms and gates that a session's condition c [C] sets (arXiv:2212.09748):
+// with [a_scale, a_shift, a_gate, f_scale, f_shift, f_gate] = project c,
+//   x += a_gate * attention(a_shift + (1 + a_scale) * norm(x)),
+//   x += f_gate * ffn(f_shift + (1 + f_scale) * norm(x)).
+struct ModulationConfig {
+  std::int64_t dim = 0;   // D
+  LinearWeights project;  // [6 D, C] with bias
+};
+
 // x += attention(attention_norm(x)); x += ffn(ffn_norm(x)). The norm of a NoOp
-// is not there.
+// is not there. With a modulation both norms are of kind kLayer and have no
+// weights of their own.
 struct LayerConfig {
   NormConfig attention_norm;
   AttentionConfig attention;
   NormConfig ffn_norm;
   FfnConfig ffn;
+  std::optional<ModulationConfig> modulation;
 };
 
 // A stage whose layers run `num_loops` times on h, with e = the stage's input

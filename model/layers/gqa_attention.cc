@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "model/layers/banked_rows.h"
+#include "model/layers/pattern_attention.h"
 
 namespace stepd {
 
@@ -58,6 +59,25 @@ HeadRows GqaAttention::KeyHeads(float* qkv, std::int64_t num_tokens) const {
           shape_.num_kv_heads, shape_.k_dim};
 }
 
+void GqaAttention::AttendToPast(const KernelSet& kernels,
+                                const AttentionInputs& inputs, const float* qkv,
+                                float* mixed) const {
+  const std::int64_t width = qkv_dim();
+  const float* k = qkv + shape_.num_heads * shape_.k_dim;
+  const float* v = k + shape_.num_kv_heads * shape_.k_dim;
+  kernels.AppendKv({inputs.layout, shape_, k, width, v, width, inputs.slot});
+  kernels::PagedAttentionParams params;
+  params.layout = inputs.layout;
+  params.shape = shape_;
+  params.query = qkv;
+  params.query_stride = width;
+  params.slot = inputs.slot;
+  params.softmax_scale = softmax_scale_;
+  params.window_left = window_left_;
+  params.out = mixed;
+  kernels.PagedAttention(params);
+}
+
 void GqaAttention::AddTo(const KernelSet& kernels,
                          const AttentionInputs& inputs, const float* x,
                          float* residual) const {
@@ -81,17 +101,17 @@ void GqaAttention::AddTo(const KernelSet& kernels,
   });
   qkv = rows.Unsort(qkv, width, inputs.scratch);
 
-  const HeadRows keys = KeyHeads(qkv, num_tokens);
   if (has_rope_) {
     kernels.Rope(QueryHeads(qkv, num_tokens), inputs.rope);
-    kernels.Rope(keys, inputs.rope);
+    kernels.Rope(KeyHeads(qkv, num_tokens), inputs.rope);
   }
-  const float* v = keys.x + shape_.num_kv_heads * shape_.k_dim;
-  kernels.AppendKv(
-      {inputs.layout, shape_, keys.x, width, v, width, inputs.slot});
   float* mixed = inputs.scratch->Take(num_tokens * mixed_dim());
-  kernels.PagedAttention({inputs.layout, shape_, qkv, width, inputs.slot,
-                          softmax_scale_, window_left_, mixed});
+  if (inputs.patterns.empty()) {
+    AttendToPast(kernels, inputs, qkv, mixed);
+  } else {
+    AttendByPatterns(kernels,
+                     {inputs.patterns, shape_, qkv, softmax_scale_, mixed});
+  }
 
   const float* read = rows.Sort(mixed, mixed_dim(), inputs.scratch);
   rows.AddTo(

@@ -31,7 +31,7 @@ class GqaAttention {
   std::int64_t ScratchSize(std::int64_t num_tokens) const;
 
   // residual += attention(x); x [N, D] is normed already. Appends the new
-  // tokens' keys and values to the slot.
+  // tokens' keys and values to the slot, unless rows attend by patterns.
   void AddTo(const kernels::KernelSet& kernels, const AttentionInputs& inputs,
              const float* x, float* residual) const;
 
@@ -50,6 +50,11 @@ class GqaAttention {
   // The query or key heads of `num_tokens` rows of qkv_dim() from `qkv` on.
   kernels::HeadRows QueryHeads(float* qkv, std::int64_t num_tokens) const;
   kernels::HeadRows KeyHeads(float* qkv, std::int64_t num_tokens) const;
+
+  // Appends keys and values of the rows qkv [N, qkv_dim()], then attends.
+  void AttendToPast(const kernels::KernelSet& kernels,
+                    const AttentionInputs& inputs, const float* qkv,
+                    float* mixed) const;
 
   kernels::AttentionShape shape_;
   std::int64_t window_left_;

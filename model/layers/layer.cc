@@ -4,7 +4,9 @@
 #include "model/layers/layer.h"
 
 #include <algorithm>
+#include <cstddef>
 #include <type_traits>
+#include <vector>
 
 namespace stepd {
 
@@ -19,6 +21,11 @@ struct Overloaded : Fs... {
 };
 template <typename... Fs>
 Overloaded(Fs...) -> Overloaded<Fs...>;
+
+std::int64_t WidthOf(const LayerConfig& config, const NormConfig& norm) {
+  return config.modulation.has_value() ? config.modulation->dim
+                                       : norm.weight.numel();
+}
 
 }  // namespace
 
@@ -73,11 +80,14 @@ Layer::Layer(const LayerConfig& config, const KernelSet& kernels,
       ffn_(MakeFfn(config.ffn, kernels)) {
   if (!std::holds_alternative<NoOp>(attention_)) {
     attention_norm_.emplace(config.attention_norm, kernels);
-    dim_ = config.attention_norm.weight.numel();
+    dim_ = WidthOf(config, config.attention_norm);
   }
   if (!std::holds_alternative<NoOp>(ffn_)) {
     ffn_norm_.emplace(config.ffn_norm, kernels);
-    dim_ = config.ffn_norm.weight.numel();
+    dim_ = WidthOf(config, config.ffn_norm);
+  }
+  if (config.modulation.has_value()) {
+    modulation_.emplace(*config.modulation, kernels);
   }
 }
 
@@ -99,8 +109,48 @@ std::int64_t Layer::ScratchSize(std::int64_t num_tokens) const {
   const auto size = Overloaded{
       [](const NoOp&) { return std::int64_t{0}; },
       [&](const auto& kind) { return kind.ScratchSize(num_tokens); }};
-  return Scratch::Rounded(num_tokens * dim_) +
+  const int num_rows = modulation_.has_value() ? 2 : 1;
+  return num_rows * Scratch::Rounded(num_tokens * dim_) +
          std::max(std::visit(size, attention_), std::visit(size, ffn_));
+}
+
+void Layer::ApplyNorm(const KernelSet& kernels, const AttentionInputs& inputs,
+                      Half half, const float* x, float* normed) const {
+  const Norm& norm = half == Half::kAttention ? *attention_norm_ : *ffn_norm_;
+  if (!modulation_.has_value()) {
+    norm.Apply(kernels, x, inputs.layout->num_tokens(), normed);
+    return;
+  }
+  const std::vector<std::int32_t>& indptr = inputs.layout->query_indptr;
+  for (std::size_t b = 0; b + 1 < indptr.size(); ++b) {
+    const float* scale =
+        inputs.modulations[b] + (half == Half::kAttention ? 0 : 3 * dim_);
+    const std::int64_t first = indptr[b] * dim_;
+    norm.ApplyWith(kernels, {scale, scale + dim_, dim_}, x + first,
+                   indptr[b + 1] - indptr[b], normed + first);
+  }
+}
+
+template <typename Add>
+void Layer::AddGated(const KernelSet& kernels, const AttentionInputs& inputs,
+                     Half half, float* x, Add add) const {
+  if (!modulation_.has_value()) {
+    add(x);
+    return;
+  }
+  const Scratch::Scope scope(inputs.scratch);
+  const std::int64_t num_tokens = inputs.layout->num_tokens();
+  float* added = inputs.scratch->Take(num_tokens * dim_);
+  kernels.Zero(added, num_tokens * dim_);
+  add(added);
+  const std::vector<std::int32_t>& indptr = inputs.layout->query_indptr;
+  for (std::size_t b = 0; b + 1 < indptr.size(); ++b) {
+    const float* gate =
+        inputs.modulations[b] + (half == Half::kAttention ? 2 : 5) * dim_;
+    const std::int64_t first = indptr[b] * dim_;
+    kernels.AddGated(added + first, indptr[b + 1] - indptr[b], dim_, gate,
+                     x + first);
+  }
 }
 
 void Layer::Forward(const KernelSet& kernels, const AttentionInputs& inputs,
@@ -109,29 +159,32 @@ void Layer::Forward(const KernelSet& kernels, const AttentionInputs& inputs,
   const Scratch::Scope scope(inputs.scratch);
   float* normed = inputs.scratch->Take(num_tokens * dim_);
   if (attention_norm_.has_value()) {
-    attention_norm_->Apply(kernels, x, num_tokens, normed);
+    ApplyNorm(kernels, inputs, Half::kAttention, x, normed);
+    AddGated(kernels, inputs, Half::kAttention, x, [&](float* to) {
+      std::visit(Overloaded{[](const NoOp&) {},
+                            [&](const auto& attention) {
+                              attention.AddTo(kernels, inputs, normed, to);
+                            }},
+                 attention_);
+    });
   }
-  std::visit(Overloaded{[](const NoOp&) {},
-                        [&](const auto& attention) {
-                          attention.AddTo(kernels, inputs, normed, x);
-                        }},
-             attention_);
-  if (ffn_norm_.has_value()) {
-    ffn_norm_->Apply(kernels, x, num_tokens, normed);
-  }
-  std::visit(
-      Overloaded{
-          [](const NoOp&) {},
-          [&](const BankedFfn& banked) {
-            banked.AddTo(kernels, *inputs.layout, normed, inputs.scratch, x);
-          },
-          [&](const MoeFfn& moe) {
-            moe.AddTo(kernels, *inputs.layout, normed, inputs.scratch, x);
-          },
-          [&](const auto& ffn) {
-            ffn.AddTo(kernels, normed, num_tokens, inputs.scratch, x);
-          }},
-      ffn_);
+  if (!ffn_norm_.has_value()) return;
+  ApplyNorm(kernels, inputs, Half::kFfn, x, normed);
+  AddGated(kernels, inputs, Half::kFfn, x, [&](float* to) {
+    std::visit(
+        Overloaded{
+            [](const NoOp&) {},
+            [&](const BankedFfn& banked) {
+              banked.AddTo(kernels, *inputs.layout, normed, inputs.scratch, to);
+            },
+            [&](const MoeFfn& moe) {
+              moe.AddTo(kernels, *inputs.layout, normed, inputs.scratch, to);
+            },
+            [&](const auto& ffn) {
+              ffn.AddTo(kernels, normed, num_tokens, inputs.scratch, to);
+            }},
+        ffn_);
+  });
 }
 
 }  // namespace stepd

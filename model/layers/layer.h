@@ -22,6 +22,7 @@
 #include "model/layers/gqa_attention.h"
 #include "model/layers/linear_mixer.h"
 #include "model/layers/mla_attention.h"
+#include "model/layers/modulation.h"
 #include "model/layers/moe_ffn.h"
 #include "model/layers/norm.h"
 
@@ -35,6 +36,23 @@ class Layer {
   // `tokens_per_block` of the KV cache.
   Layer(const LayerConfig& config, const kernels::KernelSet& kernels,
         int tokens_per_block);
+
+  std::int64_t dim() const { return dim_; }
+
+  // The size of the condition that sets the layer's norms and gates, and of
+  // what is made of it; 0: there is none.
+  std::int64_t condition_dim() const {
+    return modulation_.has_value() ? modulation_->condition_dim() : 0;
+  }
+  std::int64_t modulation_size() const {
+    return modulation_.has_value() ? modulation_->size() : 0;
+  }
+  // AttentionInputs::modulations of one session, to `out` on the device.
+  // REQUIRES: condition_dim() > 0.
+  void PrepareModulation(const kernels::KernelSet& kernels,
+                         const float* condition, float* out) const {
+    modulation_->Prepare(kernels, condition, out);
+  }
 
   // What one visit caches of a token; nullopt: nothing.
   std::optional<KvCacheSpec> cache_spec() const;
@@ -56,7 +74,20 @@ class Layer {
   static Ffn MakeFfn(const FfnConfig& config,
                      const kernels::KernelSet& kernels);
 
+  // The vectors of a modulation that belong to one half of the layer.
+  enum class Half { kAttention, kFfn };
+  void ApplyNorm(const kernels::KernelSet& kernels,
+                 const AttentionInputs& inputs, Half half, const float* x,
+                 float* normed) const;
+  // x += gate * what `add` adds to rows of zeros; without a modulation `add`
+  // adds to x itself.
+  template <typename Add>
+  void AddGated(const kernels::KernelSet& kernels,
+                const AttentionInputs& inputs, Half half, float* x,
+                Add add) const;
+
   std::int64_t dim_ = 0;  // D; 0: the layer does nothing
+  std::optional<Modulation> modulation_;
   std::optional<Norm> attention_norm_;
   Attention attention_;
   std::optional<Norm> ffn_norm_;

@@ -121,6 +121,9 @@ struct FfnDescriber {
 LayerSpec DescribeLayer(const LayerConfig& config) {
   LayerSpec spec;
   spec.num_parameters = Count(config.attention_norm) + Count(config.ffn_norm);
+  if (config.modulation.has_value()) {
+    spec.num_parameters += Count(config.modulation->project);
+  }
   std::visit(AttentionDescriber{&spec}, config.attention);
   std::visit(FfnDescriber{&spec}, config.ffn);
   return spec;

@@ -30,6 +30,19 @@ void Norm::Apply(const KernelSet& kernels, const float* x, std::int64_t rows,
   }
 }
 
+void Norm::ApplyWith(const KernelSet& kernels, const Vectors& vectors,
+                     const float* x, std::int64_t rows, float* y) const {
+  kernels::NormParams params;
+  params.x = x;
+  params.rows = rows;
+  params.dim = vectors.dim;
+  params.weight = vectors.scale;
+  params.bias = vectors.shift;
+  params.eps = eps_;
+  params.y = y;
+  kernels.LayerNorm(params);
+}
+
 void Norm::ApplyToHeads(const KernelSet& kernels,
                         const kernels::HeadRows& heads) const {
   kernels.NormHeads(heads, weight_.const_data_ptr<float>(), eps_);

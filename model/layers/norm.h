@@ -24,7 +24,17 @@ class Norm {
   void Apply(const kernels::KernelSet& kernels, const float* x,
              std::int64_t rows, float* y) const;
 
-  // The same for every head, in place. REQUIRES: the norm is of kind kRms.
+  // y = shift + scale * norm(x) with vectors of `dim` on the device instead of
+  // the norm's own weights. REQUIRES: the norm is of kind kLayer.
+  struct Vectors {
+    const float* scale = nullptr;
+    const float* shift = nullptr;
+    std::int64_t dim = 0;
+  };
+  void ApplyWith(const kernels::KernelSet& kernels, const Vectors& vectors,
+                 const float* x, std::int64_t rows, float* y) const;
+
+  // Apply() for every head, in place. REQUIRES: the norm is of kind kRms.
   void ApplyToHeads(const kernels::KernelSet& kernels,
                     const kernels::HeadRows& heads) const;
 
