@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "model/kinds.h"
 #include "model/policy_description.h"
 #include "model/policy_spec.h"
 
@@ -43,6 +44,8 @@ struct RandomPolicyShape {
   // a layer exists once per type.
   int num_banks = 1;
   bool has_rope = true;
+  // Of the kernel set that runs it.
+  WeightPrecision precision = WeightPrecision::kFloat32;
 };
 
 // Fields "action" (int64, 5 values), "obs" (float32 [3]) and "image" (float32
