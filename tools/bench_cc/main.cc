@@ -25,6 +25,7 @@ struct Flags {
   std::vector<std::string> modes = {"unary", "stream", "batch"};
   std::string json;
   std::string markdown;
+  std::string compare;
 };
 
 void AddServerFlags(CLI::App* app, Flags* flags) {
@@ -116,9 +117,15 @@ absl::StatusOr<Json> Measure(Flags* flags) {
 }
 
 absl::StatusOr<std::string> Run(Flags* flags) {
-  const auto result =
+  auto result =
       flags->markdown.empty() ? Measure(flags) : ReadJson(flags->markdown);
   if (!result.ok()) return result.status();
+  if (!flags->compare.empty()) {
+    const auto before = ReadJson(flags->compare);
+    if (!before.ok()) return before.status();
+    const absl::Status status = CompareWith(*before, &*result);
+    if (!status.ok()) return status;
+  }
   return FormatMarkdown(*result);
 }
 
@@ -135,6 +142,8 @@ int Main(int argc, char** argv) {
   app.add_option("--commit", flags.benchmark.commit, "noted in the file");
   app.add_option("--markdown", flags.markdown,
                  "only print the table of such a file");
+  app.add_option("--compare", flags.compare,
+                 "an earlier --out: adds how many times its steps/s");
   CLI11_PARSE(app, argc, argv);
   const auto text = Run(&flags);
   if (!text.ok()) {

@@ -26,7 +26,7 @@ struct Column {
   int decimals;
 };
 
-constexpr std::array<Column, 16> kColumns = {{
+constexpr std::array<Column, 17> kColumns = {{
     {"steps/s", "steps_per_second", 0},
     {"p50 ms", "p50_ms", 2},
     {"p90 ms", "p90_ms", 2},
@@ -43,6 +43,7 @@ constexpr std::array<Column, 16> kColumns = {{
     {"served / raw", "served_over_raw", 2},
     {"served / best peer", "over_best_peer", 2},
     {"raw / raw peer", "raw_over_peer", 2},
+    {"now / before", "over_before", 2},
 }};
 
 // 12345.6 -> "12,346".
@@ -108,7 +109,32 @@ std::string FormatHeading(const Json& result) {
       options.at("connections").get<int>(), " connection(s).\n\n");
 }
 
+bool IsSameCase(const Json& a, const Json& b) {
+  const auto is_same = [&](const char* key) {
+    return a.value(key, Json()) == b.value(key, Json());
+  };
+  return is_same("model") && is_same("mode") && is_same("actors") &&
+         a.value("server", "stepd") == b.value("server", "stepd");
+}
+
 }  // namespace
+
+absl::Status CompareWith(const Json& before, Json* result) {
+  const char* const rate = "steps_per_second";
+  try {
+    for (Json& now : result->at("cases")) {
+      for (const Json& old : before.at("cases")) {
+        if (!IsSameCase(now, old)) continue;
+        now["median"]["over_before"] = now.at("median").at(rate).get<double>() /
+                                       old.at("median").at(rate).get<double>();
+      }
+    }
+    return absl::OkStatus();
+  } catch (const std::exception& error) {  // the JSON library's
+    return absl::InvalidArgumentError(
+        absl::StrCat("no result of a benchmark: ", error.what()));
+  }
+}
 
 absl::StatusOr<std::string> FormatMarkdown(const Json& result) {
   try {

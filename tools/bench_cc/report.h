@@ -20,6 +20,13 @@ namespace stepd::bench {
 absl::StatusOr<std::string> FormatMarkdown(
     const nlohmann::ordered_json& result);
 
+// Into every case that an earlier result has too: "over_before", how many times
+// its steps per second. They were measured at other times: what disturbed the
+// machine is in it.
+// Errors: kInvalidArgument  `before` is not what RunBenchmark() returns
+absl::Status CompareWith(const nlohmann::ordered_json& before,
+                         nlohmann::ordered_json* result);
+
 }  // namespace stepd::bench
 
 #endif  // STEPD_TOOLS_BENCH_CC_REPORT_H_

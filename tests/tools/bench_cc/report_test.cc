@@ -49,6 +49,24 @@ TEST(ReportTest, WhatWasNotMeasuredIsADash) {
   EXPECT_THAT(*text, HasSubstr("| 64 | 999 | – |"));
 }
 
+TEST(ReportTest, ComparesTheCasesThatAnEarlierResultHas) {
+  auto now = Result();
+  auto before = Result();
+  before["cases"][0]["median"]["steps_per_second"] = 1234567.8 / 2.5;
+  auto other = before["cases"][0];
+  other["actors"] = 1;
+  other["median"]["steps_per_second"] = 1;
+  before["cases"].push_back(other);
+
+  ASSERT_TRUE(CompareWith(before, &now).ok());
+
+  const auto text = FormatMarkdown(now);
+  ASSERT_TRUE(text.ok()) << text.status();
+  EXPECT_THAT(*text, HasSubstr("| 2.50 |\n"));
+  EXPECT_EQ(CompareWith({{"cases", 3}}, &now).code(),
+            absl::StatusCode::kInvalidArgument);
+}
+
 TEST(ReportTest, RefusesWhatIsNoResult) {
   EXPECT_EQ(FormatMarkdown({{"cases", 3}}).status().code(),
             absl::StatusCode::kInvalidArgument);
