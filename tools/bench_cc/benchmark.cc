@@ -22,6 +22,7 @@
 #include "model/loader.h"
 #include "tools/bench_cc/daemon.h"
 #include "tools/bench_cc/machine.h"
+#include "tools/bench_cc/peak_flops.h"
 #include "tools/bench_cc/random_checkpoint.h"
 #include "tools/bench_cc/raw_forward.h"
 #include "tools/bench_cc/server_counters.h"
@@ -271,15 +272,33 @@ absl::Status Benchmark::RunActors(Model* model, int actors) {
   return absl::OkStatus();
 }
 
+// Of the matrices of the layers; attention, embedder and readouts are not
+// counted.
+double FlopsPerStep(const PolicySpec& spec) {
+  double flops = 0.0;
+  for (const LayerSpec& layer : spec.layers) {
+    flops += 2.0 * static_cast<double>(layer.num_parameters) * layer.num_visits;
+  }
+  return flops * spec.max_tokens_per_step;
+}
+
 absl::StatusOr<Json> Benchmark::RunRaw(Model* model, int actors) {
   Json figures = Json::object();
   if (model->policy == nullptr) return figures;
+  const double peak = MeasurePeakFlops();
   const auto raw = model->raw[actors]->Run(absl::Seconds(options_.raw_seconds));
   if (!raw.ok()) return raw.status();
   figures["raw_steps_per_second"] = raw->steps_per_second;
   figures["raw_batch"] = raw->batch;
   figures["raw_forward_ms"] = raw->forward_seconds * 1e3;
   figures["raw_cpu_us_per_step"] = raw->cpu_seconds_per_step * 1e6;
+  figures["peak_gflops"] = peak * 1e-9;
+  figures["raw_gflops"] =
+      FlopsPerStep(model->policy->spec()) / raw->cpu_seconds_per_step * 1e-9;
+  if (peak > 0.0) {
+    figures["raw_over_peak"] =
+        figures["raw_gflops"].get<double>() / (peak * 1e-9);
+  }
   if (options_.raw_peer.empty()) return figures;
   const auto peer = RunRawPeer(*model, actors);
   if (!peer.ok()) return peer.status();

@@ -26,7 +26,7 @@ struct Column {
   int decimals;
 };
 
-constexpr std::array<Column, 17> kColumns = {{
+constexpr std::array<Column, 18> kColumns = {{
     {"steps/s", "steps_per_second", 0},
     {"p50 ms", "p50_ms", 2},
     {"p90 ms", "p90_ms", 2},
@@ -40,6 +40,7 @@ constexpr std::array<Column, 17> kColumns = {{
     {"CPU µs/step", "cpu_us_per_step", 1},
     {"raw CPU µs/step", "raw_cpu_us_per_step", 1},
     {"raw steps/s", "raw_steps_per_second", 0},
+    {"raw / peak FLOP/s", "raw_over_peak", 2},
     {"served / raw", "served_over_raw", 2},
     {"served / best peer", "over_best_peer", 2},
     {"raw / raw peer", "raw_over_peer", 2},
