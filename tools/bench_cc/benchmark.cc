@@ -452,26 +452,28 @@ void Benchmark::AddRound(const Model& model, Mode mode, int actors,
   (*found)["rounds"].push_back(std::move(figures));
 }
 
+double RateOf(const Json& round) {
+  return round["steps_per_second"].get<double>();
+}
+
 // Round by round, against the peer that was fastest in it.
 void Benchmark::CompareWithPeers() {
-  const char* const kRate = "steps_per_second";
-  const auto is_same = [](const Json& a, const Json& b) {
-    return a["model"] == b["model"] && a["mode"] == b["mode"] &&
-           a["actors"] == b["actors"];
-  };
-  for (Json& ours : cases_) {
-    if (ours["server"] != kStepd) continue;
-    std::vector<double> best(ours["rounds"].size(), 0.0);
-    for (const Json& peer : cases_) {
-      if (peer["server"] == kStepd || !is_same(ours, peer)) continue;
-      for (std::size_t i = 0; i < best.size(); ++i) {
-        best[i] = std::max(best[i], peer["rounds"][i][kRate].get<double>());
-      }
-    }
-    for (std::size_t i = 0; i < best.size(); ++i) {
-      if (best[i] == 0.0) continue;
-      Json& round = ours["rounds"][i];
-      round["over_best_peer"] = round[kRate].get<double>() / best[i];
+  std::vector<Json*> ours;
+  for (Json& one : cases_) {
+    if (one["server"] == kStepd) ours.push_back(&one);
+  }
+  for (const Json& peer : cases_) {
+    const auto same = std::find_if(ours.begin(), ours.end(), [&](Json* one) {
+      return peer["server"] != kStepd && (*one)["model"] == peer["model"] &&
+             (*one)["mode"] == peer["mode"] &&
+             (*one)["actors"] == peer["actors"];
+    });
+    if (same == ours.end()) continue;
+    Json& rounds = (**same)["rounds"];
+    for (std::size_t i = 0; i < rounds.size(); ++i) {
+      const double ratio = RateOf(rounds[i]) / RateOf(peer["rounds"][i]);
+      rounds[i]["over_best_peer"] =
+          std::min(ratio, rounds[i].value("over_best_peer", ratio));
     }
   }
 }

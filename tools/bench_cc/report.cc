@@ -123,12 +123,14 @@ bool IsSameCase(const Json& a, const Json& b) {
 absl::Status CompareWith(const Json& before, Json* result) {
   const char* const rate = "steps_per_second";
   try {
+    const Json& olds = before.at("cases");
     for (Json& now : result->at("cases")) {
-      for (const Json& old : before.at("cases")) {
-        if (!IsSameCase(now, old)) continue;
-        now["median"]["over_before"] = now.at("median").at(rate).get<double>() /
-                                       old.at("median").at(rate).get<double>();
-      }
+      const auto old = std::find_if(
+          olds.begin(), olds.end(),
+          [&now](const Json& one) { return IsSameCase(now, one); });
+      if (old == olds.end()) continue;
+      now["median"]["over_before"] = now.at("median").at(rate).get<double>() /
+                                     old->at("median").at(rate).get<double>();
     }
     return absl::OkStatus();
   } catch (const std::exception& error) {  // the JSON library's
