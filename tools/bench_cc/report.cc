@@ -118,17 +118,21 @@ bool IsSameCase(const Json& a, const Json& b) {
          a.value("server", "stepd") == b.value("server", "stepd");
 }
 
+const Json* FindSame(const Json& cases, const Json& one) {
+  for (const Json& other : cases) {
+    if (IsSameCase(other, one)) return &other;
+  }
+  return nullptr;
+}
+
 }  // namespace
 
 absl::Status CompareWith(const Json& before, Json* result) {
   const char* const rate = "steps_per_second";
   try {
-    const Json& olds = before.at("cases");
     for (Json& now : result->at("cases")) {
-      const auto old = std::find_if(
-          olds.begin(), olds.end(),
-          [&now](const Json& one) { return IsSameCase(now, one); });
-      if (old == olds.end()) continue;
+      const Json* old = FindSame(before.at("cases"), now);
+      if (old == nullptr) continue;
       now["median"]["over_before"] = now.at("median").at(rate).get<double>() /
                                      old->at("median").at(rate).get<double>();
     }
