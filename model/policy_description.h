@@ -10,6 +10,7 @@
 #define STEPD_MODEL_POLICY_DESCRIPTION_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -21,13 +22,17 @@
 namespace stepd {
 
 struct PolicyDescription {
-  std::string format;             // PolicySpec::format
-  std::string summary;            // PolicySpec::summary
-  std::vector<FieldSpec> fields;  // in the order of the encoded step
+  std::string format;                     // PolicySpec::format
+  std::string summary;                    // PolicySpec::summary
+  std::vector<FieldSpec> fields;          // in the order of the encoded step
+  std::vector<FieldSpec> session_fields;  // PolicySpec::session_fields
   EmbedderConfig embedder;
+  std::optional<PrefixConfig> prefix;       // tokens before the first step's
+  std::optional<SessionRowsConfig> source;  // what cross-attention reads
   DecoderConfig decoder;
   std::vector<OutputHeadConfig> heads;
   ActionConfig action;
+  bool recomputes = false;          // PolicySpec::recomputes
   std::int64_t max_tokens = 0;      // PolicySpec::max_tokens
   std::int64_t num_parameters = 0;  // of all tensors that were taken
 };

@@ -7,24 +7,29 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "ATen/Functions.h"
 #include "ATen/core/grad_mode.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "model/batch_plan.h"
 #include "model/decoder/decoder.h"
+#include "model/embedders/session_embedder.h"
 #include "model/embedders/step_embedder.h"
 #include "model/heads/output_head.h"
 #include "model/kernels/cpu_kernels.h"
 #include "model/kv_cache/kv_cache.h"
+#include "model/kv_cache/source_cache.h"
 #include "model/layers/scratch.h"
+#include "model/prepared_inputs_map.h"
 
 namespace stepd {
 namespace {
 
-using kernels::BatchLayout;
 using kernels::KernelSet;
 
 constexpr int kTokensPerBlock = kernels::kCpuTokensPerBlock;
@@ -51,6 +56,8 @@ class TransformerPolicy : public Policy {
 
   const PolicySpec& spec() const override { return spec_; }
   absl::StatusOr<int> CountTokens(absl::string_view step) const override;
+  absl::Status CheckSessionInputs(
+      absl::string_view session_inputs) const override;
   absl::StatusOr<std::unique_ptr<PolicyRunner>> CreateRunner(
       const RunnerOptions& options) const override;
 
@@ -62,7 +69,10 @@ class TransformerPolicy : public Policy {
 
   std::unique_ptr<const KernelSet> kernels_;
   StepEmbedder embedder_;
+  std::optional<SessionEmbedder> prefix_;
+  std::optional<SessionEmbedder> source_;
   Decoder decoder_;
+  BatchPlanOptions plan_options_;
   std::vector<PlacedHead> heads_;
   std::vector<int> read_layers_;  // that heads read, ascending
   int action_head_ = -1;          // index into heads_; -1: no actions
@@ -78,15 +88,20 @@ class TransformerRunner : public PolicyRunner {
   TransformerRunner(const TransformerPolicy& policy, KvCache cache)
       : policy_(policy),
         state_{std::move(cache), policy.decoder_.MakeRopeCaches()},
-        scratch_(policy.kernels_->device()) {}
+        scratch_(policy.kernels_->device()),
+        plan_(policy.embedder_, policy.plan_options_) {}
 
   void Reserve(std::int64_t num_tokens, std::int64_t num_rows);
   absl::Status Forward(const StepBatch& batch, StepResult* result) override;
+  absl::StatusOr<std::shared_ptr<const PreparedInputs>> PrepareInputs(
+      absl::string_view session_inputs) override;
 
  private:
   void ForwardOrThrow(const StepBatch& batch, StepResult* result);
-  void LayOut(const StepBatch& batch);
-  void LayOutSlice(const SessionSlice& slice, std::size_t first_step);
+  absl::StatusOr<std::unique_ptr<PreparedInputs>> MakePreparedInputs(
+      absl::string_view session_inputs) const;
+  void EmbedPrefixes(const StepBatch& batch, float* x) const;
+  void FindSources(const StepBatch& batch);
   void ReadRows(const float* x, const float* read, OutputMask wanted,
                 StepResult* result);
   // `values` [rows, width] become entry `entry` of the rows of an output.
@@ -99,12 +114,18 @@ class TransformerRunner : public PolicyRunner {
   const TransformerPolicy& policy_;
   DecoderState state_;
   Scratch scratch_;
+  PreparedInputsMap prepared_;
   // Of the batch at hand; members so that their memory is kept.
-  BatchLayout layout_;
-  std::vector<absl::string_view> steps_;
-  EmbedPlan plan_;
-  std::vector<std::int32_t> answered_rows_;  // last tokens of answered steps
-  std::vector<float> stacked_values_;        // of the stacked head at hand
+  BatchPlan plan_;
+  std::vector<const SourceCache*> sources_;
+  std::vector<float> stacked_values_;  // of the stacked head at hand
+};
+
+// What is derived of a session's inputs once.
+struct TransformerInputs : PreparedInputs {
+  explicit TransformerInputs(SourceCache source) : source(std::move(source)) {}
+
+  SourceCache source;
 };
 
 OutputMask Bit(int output) { return OutputMask{1} << output; }
@@ -117,10 +138,24 @@ TransformerPolicy::TransformerPolicy(const PolicyDescription& description,
       embedder_(description.embedder, description.fields, *kernels_),
       decoder_(description.decoder, *kernels_, kTokensPerBlock),
       score_rule_(description.action.rule) {
+  plan_options_.tokens_per_block = kTokensPerBlock;
+  plan_options_.has_cache = !decoder_.kv_slots().empty();
+  if (description.prefix.has_value()) {
+    prefix_.emplace(description.prefix->rows, description.session_fields,
+                    *kernels_);
+    plan_options_.prefix = description.prefix->tokens;
+    plan_options_.num_prefix_tokens = static_cast<int>(prefix_->num_rows());
+  }
+  if (description.source.has_value()) {
+    source_.emplace(*description.source, description.session_fields, *kernels_);
+  }
   PlaceHeads(description);
+  spec_.num_prefix_tokens = plan_options_.num_prefix_tokens;
   spec_.format = description.format;
   spec_.summary = description.summary;
   spec_.fields = description.fields;
+  spec_.session_fields = description.session_fields;
+  spec_.recomputes = description.recomputes;
   spec_.num_actions = description.action.num_actions;
   spec_.action_head = description.action.head;
   spec_.min_tokens_per_step = embedder_.min_tokens_per_step();
@@ -200,6 +235,16 @@ absl::StatusOr<int> TransformerPolicy::CountTokens(
   return embedder_.CountTokens(step);
 }
 
+absl::Status TransformerPolicy::CheckSessionInputs(
+    absl::string_view session_inputs) const {
+  for (const std::optional<SessionEmbedder>* rows : {&prefix_, &source_}) {
+    if (!rows->has_value()) continue;
+    const absl::Status status = (*rows)->Check(session_inputs);
+    if (!status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::unique_ptr<PolicyRunner>> TransformerPolicy::CreateRunner(
     const RunnerOptions& options) const {
   absl::StatusOr<KvCache> cache = KvCache::Create(
@@ -246,80 +291,75 @@ absl::Status TransformerRunner::Forward(const StepBatch& batch,
   return absl::OkStatus();
 }
 
+absl::StatusOr<std::shared_ptr<const PreparedInputs>>
+TransformerRunner::PrepareInputs(absl::string_view session_inputs) {
+  if (!policy_.decoder_.reads_source()) return nullptr;
+  try {
+    return prepared_.FindOrMake(
+        session_inputs, [&] { return MakePreparedInputs(session_inputs); });
+  } catch (const std::exception& error) {
+    return absl::InternalError(
+        absl::StrCat("a session's inputs could not be read: ", error.what()));
+  }
+}
+
+absl::StatusOr<std::unique_ptr<PreparedInputs>>
+TransformerRunner::MakePreparedInputs(absl::string_view session_inputs) const {
+  const at::NoGradGuard no_grad;
+  const SessionEmbedder& embedder = *policy_.source_;
+  at::Tensor rows = at::empty(
+      {embedder.num_rows(), embedder.dim()},
+      at::TensorOptions(at::kFloat).device(policy_.kernels_->device()));
+  const std::int64_t num_rows =
+      embedder.Embed(session_inputs, rows.data_ptr<float>());
+  absl::StatusOr<SourceCache> source =
+      policy_.decoder_.ReadSource(rows.const_data_ptr<float>(), num_rows);
+  if (!source.ok()) return source.status();
+  return std::make_unique<TransformerInputs>(*std::move(source));
+}
+
 // embed -> layout -> decode -> gather each answered step's last token -> heads
 void TransformerRunner::ForwardOrThrow(const StepBatch& batch,
                                        StepResult* result) {
   const at::NoGradGuard no_grad;
-  LayOut(batch);
-  const std::int64_t num_tokens = layout_.num_tokens();
-  const auto num_rows = static_cast<std::int64_t>(answered_rows_.size());
+  plan_.Assign(batch);
+  const std::int64_t num_tokens = plan_.layout().num_tokens();
+  const auto num_rows = static_cast<std::int64_t>(plan_.answered_rows().size());
   Reserve(num_tokens, num_rows);
   const Scratch::Scope scope(&scratch_);
   float* x = scratch_.Take(num_tokens * policy_.decoder_.hidden_dim());
   float* read =
       scratch_.Take(static_cast<std::int64_t>(policy_.read_layers_.size()) *
                     num_rows * policy_.decoder_.hidden_dim());
-  policy_.embedder_.Embed(plan_, x);
-  policy_.decoder_.Forward(layout_,
-                           {answered_rows_, policy_.read_layers_, read},
+  policy_.embedder_.Embed(plan_.steps(), x);
+  EmbedPrefixes(batch, x);
+  FindSources(batch);
+  policy_.decoder_.Forward({plan_.layout(),
+                            {plan_.answered_rows(), policy_.read_layers_, read},
+                            sources_},
                            &state_, &scratch_, x);
   result->num_rows = num_rows;
   result->outputs.resize(policy_.spec_.outputs.size());
   ReadRows(x, read, batch.outputs, result);
 }
 
-void TransformerRunner::LayOut(const StepBatch& batch) {
-  layout_.Clear();
-  steps_.clear();
-  answered_rows_.clear();
-  for (const SessionSlice& slice : batch.slices) {
-    steps_.insert(steps_.end(), slice.steps.begin(), slice.steps.end());
-  }
-  policy_.embedder_.Plan(steps_, &plan_);
-  if (policy_.embedder_.num_banks() > 1) {
-    layout_.banks.Assign(plan_.token_banks, policy_.embedder_.num_banks());
-  }
-  layout_.is_final =
-      std::all_of(batch.slices.begin(), batch.slices.end(),
-                  [](const SessionSlice& slice) { return slice.is_final; });
-  layout_.query_indptr.push_back(0);
-  layout_.block_indptr.push_back(0);
-  std::size_t step = 0;
-  for (const SessionSlice& slice : batch.slices) {
-    LayOutSlice(slice, step);
-    step += slice.steps.size();
+// The prefixes of the slices that begin with them.
+void TransformerRunner::EmbedPrefixes(const StepBatch& batch, float* x) const {
+  for (const BatchPlan::Prefix& prefix : plan_.prefixes()) {
+    policy_.prefix_->Embed(
+        batch.slices[prefix.slice].session_inputs,
+        x + prefix.first_row * policy_.decoder_.hidden_dim());
   }
 }
 
-// `first_step` is the slice's first step in the plan.
-void TransformerRunner::LayOutSlice(const SessionSlice& slice,
-                                    std::size_t first_step) {
-  // A policy without attention keeps nothing and is given no blocks.
-  const bool is_cached = !policy_.decoder_.kv_slots().empty();
-  const std::size_t num_steps = slice.steps.size();
-  std::int64_t position = slice.num_cached_tokens;
-  for (std::size_t i = 0; i < num_steps; ++i) {
-    const int num_tokens = plan_.num_tokens[first_step + i];
-    for (int t = 0; t < num_tokens; ++t, ++position) {
-      layout_.positions.push_back(static_cast<std::int32_t>(position));
-      if (!is_cached) continue;
-      layout_.token_blocks.push_back(
-          slice.blocks[static_cast<std::size_t>(position / kTokensPerBlock)]);
-      layout_.token_offsets.push_back(
-          static_cast<std::int32_t>(position % kTokensPerBlock));
-    }
-    if (num_steps - i <= static_cast<std::size_t>(slice.num_answered)) {
-      answered_rows_.push_back(static_cast<std::int32_t>(layout_.num_tokens()) -
-                               1);
-    }
+void TransformerRunner::FindSources(const StepBatch& batch) {
+  sources_.clear();
+  if (!policy_.decoder_.reads_source()) return;
+  for (const SessionSlice& slice : batch.slices) {
+    const auto& prepared =
+        static_cast<const TransformerInputs&>(*slice.prepared_inputs);
+    sources_.push_back(&prepared.source);
   }
-  layout_.query_indptr.push_back(
-      static_cast<std::int32_t>(layout_.num_tokens()));
-  layout_.block_indices.insert(layout_.block_indices.end(),
-                               slice.blocks.begin(), slice.blocks.end());
-  layout_.block_indptr.push_back(
-      static_cast<std::int32_t>(layout_.block_indices.size()));
-  layout_.kv_lens.push_back(static_cast<std::int32_t>(position));
 }
 
 // `read` [read layers, rows, D] is what the heads of inner layers read.
@@ -340,7 +380,7 @@ void TransformerRunner::ReadRows(const float* x, const float* read,
   if (rows == 0) return;
 
   float* hidden = scratch_.Take(rows * width);
-  kernels.GatherRows(x, width, answered_rows_, hidden);
+  kernels.GatherRows(x, width, plan_.answered_rows(), hidden);
   policy_.decoder_.FinishRows(hidden, rows);
   for (std::size_t i = 0; i < policy_.heads_.size(); ++i) {
     const PlacedHead& placed = policy_.heads_[i];

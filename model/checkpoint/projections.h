@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <optional>
 
+#include "absl/strings/string_view.h"
 #include "model/checkpoint/weight_reader.h"
 #include "model/decoder/decoder_config.h"
 
@@ -28,8 +29,16 @@ struct GqaShape {
   std::optional<double> qk_norm_eps;  // nullopt: no norms of queries and keys
 };
 
-// Everything but rope and window.
-GqaConfig ReadGqa(const GqaShape& shape, WeightReader weights);
+// One bank; `suffix` follows the name of each projection and norm.
+GqaWeights ReadGqaBank(const GqaShape& shape, absl::string_view suffix,
+                       WeightReader weights);
+
+// Everything but rope and window; with this bank alone.
+GqaConfig ReadGqa(const GqaShape& shape, absl::string_view suffix,
+                  WeightReader weights);
+inline GqaConfig ReadGqa(const GqaShape& shape, WeightReader weights) {
+  return ReadGqa(shape, "", weights);
+}
 
 // With a gate.
 DenseFfnConfig ReadGatedFfn(std::int64_t dim, std::int64_t ffn_dim, Bias bias,

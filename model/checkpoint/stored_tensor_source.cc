@@ -13,6 +13,7 @@
 
 #include "ATen/ops/empty.h"
 #include "ATen/ops/from_blob.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "c10/core/ScalarType.h"
@@ -129,6 +130,14 @@ std::optional<std::vector<std::int64_t>> StoredTensorSource::FindShape(
 void StoredTensorSource::Ignore(absl::string_view name) {
   const auto found = entries_.find(name);
   if (found != entries_.end()) found->second.state = State::kIgnored;
+}
+
+void StoredTensorSource::IgnoreAll(absl::string_view prefix) {
+  for (auto& [name, entry] : entries_) {
+    if (absl::StartsWith(name, prefix) && entry.state == State::kUnused) {
+      entry.state = State::kIgnored;
+    }
+  }
 }
 
 absl::Status StoredTensorSource::CheckAllTaken() const {

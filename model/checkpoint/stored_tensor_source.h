@@ -45,6 +45,7 @@ class StoredTensorSource final : public TensorSource {
   std::optional<std::vector<std::int64_t>> FindShape(
       absl::string_view name) const override;
   void Ignore(absl::string_view name) override;
+  void IgnoreAll(absl::string_view prefix) override;
   std::int64_t num_elements_taken() const override {
     return num_elements_taken_;
   }

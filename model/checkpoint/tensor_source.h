@@ -44,6 +44,8 @@ class TensorSource {
 
   // Marks a tensor that is in the file but not needed as known.
   virtual void Ignore(absl::string_view name) = 0;
+  // All tensors whose names begin with `prefix`.
+  virtual void IgnoreAll(absl::string_view prefix) = 0;
 
   // Elements of all tensors taken so far: a policy's parameters.
   virtual std::int64_t num_elements_taken() const = 0;

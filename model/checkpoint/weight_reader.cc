@@ -30,6 +30,10 @@ void WeightReader::Ignore(absl::string_view name) {
   source_->Ignore(absl::StrCat(prefix_, name));
 }
 
+void WeightReader::IgnoreUnder(absl::string_view name) {
+  source_->IgnoreAll(absl::StrCat(prefix_, name, "."));
+}
+
 at::Tensor WeightReader::Take(absl::string_view name, at::IntArrayRef shape) {
   if (!ok()) return {};
   absl::StatusOr<at::Tensor> tensor =

@@ -42,6 +42,8 @@ class WeightReader {
     return Size(name, 1);
   }
   void Ignore(absl::string_view name);
+  // All weights whose names begin with "<name>.".
+  void IgnoreUnder(absl::string_view name);
 
   at::Tensor Take(absl::string_view name, at::IntArrayRef shape);
   // `name`.weight [out, in] and `name`.bias [out].

@@ -19,22 +19,24 @@ using kernels::RopeRows;
 
 Decoder::Decoder(const DecoderConfig& config, const KernelSet& kernels,
                  int tokens_per_block)
-    : kernels_(kernels), hidden_dim_(config.hidden_dim) {
+    : kernels_(kernels),
+      tokens_per_block_(tokens_per_block),
+      hidden_dim_(config.hidden_dim) {
   for (const StageConfig& stage : config.stages) {
-    AddStage(stage, tokens_per_block);
+    AddStage(stage);
   }
   if (config.final_norm.has_value()) {
     final_norm_.emplace(*config.final_norm, kernels_);
   }
 }
 
-void Decoder::AddStage(const StageConfig& config, int tokens_per_block) {
+void Decoder::AddStage(const StageConfig& config) {
   Stage stage;
   std::vector<KvCacheSpec> slots;
   if (config.loop.has_value()) stage.loop.emplace(*config.loop, kernels_);
   const int visits = stage.loop.has_value() ? stage.loop->num_loops() : 1;
   for (const LayerConfig& layer : config.layers) {
-    Layer built(layer, kernels_, tokens_per_block);
+    Layer built(layer, kernels_, tokens_per_block_);
     LayerSpec spec = DescribeLayer(layer);
     spec.stage = static_cast<int>(stages_.size());
     spec.num_visits = visits;
@@ -44,9 +46,14 @@ void Decoder::AddStage(const StageConfig& config, int tokens_per_block) {
       slots.push_back(*cache);
       spec.kv_bytes_per_token = visits * cache->bytes_per_token();
     }
+    int source_slot = kNone;
+    if (const std::optional<KvCacheSpec> source = built.source_spec()) {
+      source_slot = static_cast<int>(source_slots_.size());
+      source_slots_.push_back(*source);
+    }
     stage.layers.push_back({std::move(built),
                             AddRope(FindRope(layer.attention)), slot,
-                            static_cast<int>(layers_.size())});
+                            source_slot, static_cast<int>(layers_.size())});
     layers_.push_back(std::move(spec));
   }
   stage.slots_per_visit = static_cast<int>(slots.size());
@@ -125,11 +132,26 @@ std::vector<RopeRows> Decoder::TurnPositions(const BatchLayout& layout,
   return rows;
 }
 
-void Decoder::Forward(const BatchLayout& layout, const LayerReads& reads,
-                      DecoderState* state, Scratch* scratch, float* x) const {
+absl::StatusOr<SourceCache> Decoder::ReadSource(const float* rows,
+                                                std::int64_t num_rows) const {
+  absl::StatusOr<SourceCache> source = SourceCache::Create(
+      source_slots_, num_rows, tokens_per_block_, kernels_.device());
+  if (!source.ok()) return source.status();
+  for (const Stage& stage : stages_) {
+    for (const PlacedLayer& placed : stage.layers) {
+      if (placed.source_slot == kNone) continue;
+      placed.layer.ReadSource(kernels_, rows, source->layout(),
+                              source->slot(placed.source_slot).slot);
+    }
+  }
+  return source;
+}
+
+void Decoder::Forward(const DecoderBatch& batch, DecoderState* state,
+                      Scratch* scratch, float* x) const {
   const Scratch::Scope scope(scratch);
-  const Pass pass = {layout, reads, *state, scratch,
-                     TurnPositions(layout, state, scratch)};
+  const Pass pass = {batch, *state, scratch,
+                     TurnPositions(batch.layout, state, scratch)};
   for (const Stage& stage : stages_) {
     if (stage.loop.has_value()) {
       RunLoop(pass, stage, x);
@@ -142,7 +164,7 @@ void Decoder::Forward(const BatchLayout& layout, const LayerReads& reads,
 void Decoder::RunLoop(const Pass& pass, const Stage& stage, float* x) const {
   const Scratch::Scope scope(pass.scratch);
   const RecurrentLoop& loop = *stage.loop;
-  const std::int64_t rows = pass.layout.num_tokens();
+  const std::int64_t rows = pass.batch.layout.num_tokens();
   const RecurrentLoop::State state =
       loop.Begin(kernels_, x, rows, pass.scratch);
   for (int t = 0; t < loop.num_loops(); ++t) {
@@ -150,7 +172,7 @@ void Decoder::RunLoop(const Pass& pass, const Stage& stage, float* x) const {
     RunLayers(pass, stage, t, x);
     loop.Leave(kernels_, state, t, pass.scratch, x);
     // Later loops would only write keys and values that nobody reads.
-    if (pass.layout.is_final && loop.HasEnded(kernels_, state)) break;
+    if (pass.batch.layout.is_final && loop.HasEnded(kernels_, state)) break;
   }
   kernels_.CopyColumns(
       {state.out, hidden_dim_, x, hidden_dim_, rows, hidden_dim_});
@@ -159,8 +181,9 @@ void Decoder::RunLoop(const Pass& pass, const Stage& stage, float* x) const {
 void Decoder::RunLayers(const Pass& pass, const Stage& stage, int visit,
                         float* x) const {
   AttentionInputs inputs;
-  inputs.layout = &pass.layout;
+  inputs.layout = &pass.batch.layout;
   inputs.scratch = pass.scratch;
+  std::vector<kernels::SourceKv> sources;
   for (const PlacedLayer& placed : stage.layers) {
     if (placed.rope != kNone) {
       inputs.rope = pass.ropes[static_cast<std::size_t>(placed.rope)];
@@ -169,8 +192,15 @@ void Decoder::RunLayers(const Pass& pass, const Stage& stage, int visit,
       inputs.slot =
           pass.state.cache.slot(placed.kv_slot + visit * stage.slots_per_visit);
     }
+    if (placed.source_slot != kNone) {
+      sources.clear();
+      for (const SourceCache* source : pass.batch.sources) {
+        sources.push_back(source->slot(placed.source_slot));
+      }
+      inputs.sources = sources;
+    }
     placed.layer.Forward(kernels_, inputs, x);
-    ReadRows(pass.reads, placed.number, x);
+    ReadRows(pass.batch.reads, placed.number, x);
   }
 }
 

@@ -13,10 +13,12 @@
 #include <optional>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "model/decoder/decoder_config.h"
 #include "model/kernels/kernel_set.h"
 #include "model/kv_cache/kv_cache.h"
+#include "model/kv_cache/source_cache.h"
 #include "model/layers/layer.h"
 #include "model/layers/norm.h"
 #include "model/layers/recurrent_loop.h"
@@ -40,6 +42,14 @@ struct LayerReads {
   float* out = nullptr;  // [layers, R, D] on the device
 };
 
+// What one forward runs over.
+struct DecoderBatch {
+  const kernels::BatchLayout& layout;
+  LayerReads reads;
+  // [B] of the sessions; empty if the decoder reads none.
+  absl::Span<const SourceCache* const> sources;
+};
+
 class Decoder {
  public:
   // `kernels` must outlive the decoder.
@@ -59,8 +69,16 @@ class Decoder {
 
   // Runs all stages over the residual rows x [N, D], in place: prefill, decode
   // and rebuild alike. REQUIRES: N >= 1, scratch reserved.
-  void Forward(const kernels::BatchLayout& layout, const LayerReads& reads,
-               DecoderState* state, Scratch* scratch, float* x) const;
+  void Forward(const DecoderBatch& batch, DecoderState* state, Scratch* scratch,
+               float* x) const;
+
+  // Whether sessions have a source that layers read.
+  bool reads_source() const { return !source_slots_.empty(); }
+  // Keys and values of a source's rows [num_rows, D of the source] for every
+  // layer that reads it.
+  // Errors: kResourceExhausted  they do not fit into memory
+  absl::StatusOr<SourceCache> ReadSource(const float* rows,
+                                         std::int64_t num_rows) const;
 
   // The final norm, in place, on rows that are read; nothing if there is none.
   void FinishRows(float* x, std::int64_t rows) const;
@@ -70,9 +88,10 @@ class Decoder {
 
   struct PlacedLayer {
     Layer layer;
-    int rope;     // index into ropes_, or kNone
-    int kv_slot;  // of the first visit, or kNone
-    int number;   // counted over all stages
+    int rope;         // index into ropes_, or kNone
+    int kv_slot;      // of the first visit, or kNone
+    int source_slot;  // or kNone
+    int number;       // counted over all stages
   };
   struct Stage {
     std::vector<PlacedLayer> layers;
@@ -81,14 +100,13 @@ class Decoder {
   };
   // One forward on its way through the stages.
   struct Pass {
-    const kernels::BatchLayout& layout;
-    const LayerReads& reads;
+    const DecoderBatch& batch;
     const DecoderState& state;
     Scratch* scratch;
     std::vector<kernels::RopeRows> ropes;
   };
 
-  void AddStage(const StageConfig& config, int tokens_per_block);
+  void AddStage(const StageConfig& config);
   int AddRope(const RopeConfig* config);
   std::vector<kernels::RopeRows> TurnPositions(
       const kernels::BatchLayout& layout, DecoderState* state,
@@ -100,10 +118,12 @@ class Decoder {
   void ReadRows(const LayerReads& reads, int layer, const float* x) const;
 
   const kernels::KernelSet& kernels_;
+  const int tokens_per_block_;
   std::int64_t hidden_dim_;
   std::vector<Stage> stages_;
   std::vector<RopeConfig> ropes_;
   std::vector<KvCacheSpec> kv_slots_;
+  std::vector<KvCacheSpec> source_slots_;
   std::vector<LayerSpec> layers_;
   std::optional<Norm> final_norm_;
 };

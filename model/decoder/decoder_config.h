@@ -30,10 +30,10 @@ enum class NormKind {
 };
 
 struct NormConfig {
-  at::Tensor weight;  // [D]
+  at::Tensor weight;  // [D]; [banks, D]: a token meets the row of its bank
   float eps = 1e-5F;
   NormKind kind = NormKind::kRms;
-  at::Tensor bias;  // [D], kLayer only; or undefined
+  at::Tensor bias;  // as weight, kLayer only; or undefined
 };
 
 // Rotary positions (arXiv:2104.09864): pair i turns by position *
@@ -100,6 +100,18 @@ struct MlaConfig {
   RopeConfig rope;   // of rope_dim
 };
 
+// Attention of every token over all rows of its session's source, without
+// positions; the rows' keys and values are computed once per session.
+struct CrossAttentionConfig {
+  int num_heads = 0;
+  int num_kv_heads = 0;  // divides num_heads
+  int head_dim = 0;
+  LinearWeights q;  // [num_heads * head_dim, D]
+  LinearWeights k;  // [num_kv_heads * head_dim, D of the source]
+  LinearWeights v;  // [num_kv_heads * head_dim, D of the source]
+  LinearWeights o;  // [D, num_heads * head_dim]
+};
+
 // ---- Feed-forward kinds -------------------------------------------------
 
 // With a gate: down(activation(gate x) * up x) (arXiv:2002.05202); without:
@@ -111,14 +123,19 @@ struct DenseFfnConfig {
   LinearWeights down;  // [D, F]
 };
 
-// A block per bank of tokens.
-struct BankedFfnConfig {
-  std::vector<DenseFfnConfig> banks;
-};
-
 enum class RouterScores {
   kSoftmax,  // over all experts
   kSigmoid,  // each expert by itself
+};
+
+enum class MoeChoice {
+  kByToken,
+  // Every expert takes the min(T, max(1, ceil(T * capacity_factor))) tokens of
+  // the highest scores among the T of a session in one call, ties to the
+  // earliest; their weights are their scores, which are kSigmoid, and no expert
+  // is shared or biased (arXiv:2202.09368). What a token
+  // gets depends on the later ones: PolicySpec::recomputes.
+  kByExpert,
 };
 
 // Mixture of experts, per token. z = router x; scores = softmax(z) or
@@ -126,21 +143,29 @@ enum class RouterScores {
 // index; their weights are their scores divided by the sum of the chosen
 // scores. Shared experts are added whole.
 struct MoeConfig {
+  MoeChoice choice = MoeChoice::kByToken;
   LinearWeights router;  // [E, D]
   RouterScores scores = RouterScores::kSoftmax;
   at::Tensor selection_bias;  // [E], picks only; or undefined
   int top_k = 1;
   std::vector<DenseFfnConfig> experts;
   std::vector<DenseFfnConfig> shared_experts;
-  // > 0: in one call of T tokens of a session every slot of every expert keeps
-  // max(1, ceil(T * top_k / E * capacity_factor)) tokens, first come first
-  // served; the others lose that slot's contribution.
+  // kByToken, > 0: in one call of T tokens of a session every slot of every
+  // expert keeps max(1, ceil(T * top_k / E * capacity_factor)) tokens, first
+  // come first served; the others lose that slot's contribution.
   double capacity_factor = 0.0;
+};
+
+// A block per bank of tokens; each sees the tokens of its bank alone.
+struct BankedFfnConfig {
+  using Bank = std::variant<DenseFfnConfig, MoeConfig>;
+  std::vector<Bank> banks;
 };
 
 // ---- Layers and stages --------------------------------------------------
 
-using AttentionConfig = std::variant<NoOp, LinearMixer, GqaConfig, MlaConfig>;
+using AttentionConfig =
+    std::variant<NoOp, LinearMixer, GqaConfig, MlaConfig, CrossAttentionConfig>;
 using FfnConfig =
     std::variant<NoOp, LinearMixer, DenseFfnConfig, BankedFfnConfig, MoeConfig>;
 

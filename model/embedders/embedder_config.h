@@ -18,6 +18,8 @@
 #include <vector>
 
 #include "ATen/core/Tensor.h"
+#include "model/kinds.h"
+#include "model/linear_weights.h"
 
 namespace stepd {
 
@@ -106,6 +108,27 @@ struct EmbedderConfig {
   int num_banks = 1;  // of weights that tokens meet
   // Appended to every step; undefined: none.
   at::Tensor compute_tokens;  // [K, D]
+};
+
+// Rows that a session's inputs give: every row of a field through linears.
+struct SessionRowsConfig {
+  int field = 0;        // into PolicySpec::session_fields; float32 {rows, in}
+  int mask_field = -1;  // bool {rows}: false leaves a row out; -1: none
+  // With `activation` between them; none: the rows are the values themselves.
+  std::vector<LinearWeights> layers;
+  Activation activation = Activation::kGelu;
+};
+
+// What tokens before the first step are like.
+struct PrefixTokens {
+  int bank = 0;
+  // The steps' positions begin at 0 again.
+  bool has_own_positions = false;
+};
+
+struct PrefixConfig {
+  SessionRowsConfig rows;  // without a mask
+  PrefixTokens tokens;
 };
 
 }  // namespace stepd

@@ -186,7 +186,7 @@ absl::Status StepEmbedder::CheckBanks(absl::Span<const FieldValue> step) const {
 }
 
 void StepEmbedder::Plan(absl::Span<const absl::string_view> steps,
-                        EmbedPlan* plan) const {
+                        absl::Span<const RowGap> gaps, EmbedPlan* plan) const {
   const auto num_fields = static_cast<std::size_t>(layout_.num_fields());
   plan->values.resize(steps.size() * num_fields);
   plan->num_tokens.resize(steps.size());
@@ -195,6 +195,13 @@ void StepEmbedder::Plan(absl::Span<const absl::string_view> steps,
   plan->num_rows = 0;
   plan->token_banks.clear();
   for (std::size_t i = 0; i < steps.size(); ++i) {
+    for (; !gaps.empty() && gaps.front().step == i; gaps.remove_prefix(1)) {
+      plan->num_rows += gaps.front().num_rows;
+      if (num_banks_ > 1) {
+        plan->token_banks.resize(static_cast<std::size_t>(plan->num_rows),
+                                 gaps.front().bank);
+      }
+    }
     layout_.Decode(
         steps[i],
         absl::MakeSpan(plan->values).subspan(i * num_fields, num_fields));

@@ -8,6 +8,7 @@
 #ifndef STEPD_MODEL_EMBEDDERS_STEP_EMBEDDER_H_
 #define STEPD_MODEL_EMBEDDERS_STEP_EMBEDDER_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -39,6 +40,13 @@ struct EmbedPlan {
   std::int64_t num_rows = 0;
 };
 
+// Rows before a step that are no step's.
+struct RowGap {
+  std::size_t step = 0;  // index among the planned ones
+  int num_rows = 0;
+  int bank = 0;
+};
+
 class StepEmbedder {
  public:
   // `kernels` must outlive the embedder.
@@ -57,10 +65,13 @@ class StepEmbedder {
   //                           one bank per token
   absl::StatusOr<int> CountTokens(absl::string_view step) const;
 
+  // `gaps` in the order of their steps.
   // REQUIRES: CountTokens() of every step is OK.
-  void Plan(absl::Span<const absl::string_view> steps, EmbedPlan* plan) const;
+  void Plan(absl::Span<const absl::string_view> steps,
+            absl::Span<const RowGap> gaps, EmbedPlan* plan) const;
 
-  // Writes plan.num_rows token rows to x [rows, D] on the device.
+  // Writes plan.num_rows token rows to x [rows, D] on the device; those of
+  // gaps are zeros.
   void Embed(const EmbedPlan& plan, float* x) const;
 
  private:

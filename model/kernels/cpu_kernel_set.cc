@@ -258,6 +258,11 @@ class CpuKernelSet : public KernelSet {
                                      std::size_t b) {
     const BatchLayout& layout = *params.layout;
     const std::size_t next = b + 2 < layout.query_indptr.size() ? b + 1 : b;
+    if (!params.sources.empty()) {
+      const SourceKv& source = params.sources[next];
+      return source.slot.k +
+             source.blocks.front() * params.shape.k_block_elements();
+    }
     const std::int32_t block =
         layout
             .block_indices[static_cast<std::size_t>(layout.block_indptr[next])];
@@ -277,6 +282,12 @@ class CpuKernelSet : public KernelSet {
     args.blocks = layout.block_indices.data() + layout.block_indptr[b];
     args.num_new = layout.query_indptr[b + 1] - first;
     args.kv_len = layout.kv_lens[b];
+    KvSlot slot = params.slot;
+    if (!params.sources.empty()) {
+      slot = params.sources[b].slot;
+      args.blocks = params.sources[b].blocks.data();
+      args.kv_len = params.sources[b].num_rows;
+    }
     args.group = static_cast<int>(group);
     args.k_dim = s.k_dim;
     args.v_dim = s.v_dim;
@@ -288,13 +299,27 @@ class CpuKernelSet : public KernelSet {
       args.query =
           params.query + first * params.query_stride + g * group * s.k_dim;
       args.out = params.out + first * args.out_stride + g * group * s.v_dim;
-      args.k = params.slot.k + g * s.k_dim * kCpuTokensPerBlock;
-      args.v = params.slot.v == nullptr
-                   ? nullptr
-                   : params.slot.v + g * s.v_dim * kCpuTokensPerBlock;
+      args.k = slot.k + g * s.k_dim * kCpuTokensPerBlock;
+      args.v = slot.v == nullptr ? nullptr
+                                 : slot.v + g * s.v_dim * kCpuTokensPerBlock;
       args.next = g + 1 < s.num_kv_heads ? args.k + s.k_dim * kCpuTokensPerBlock
                                          : FirstKeysAfter(params, b);
+      if (params.sources.empty()) {
+        kernels_.attention(args);
+      } else {
+        AttendEach(args);
+      }
+    }
+  }
+
+  // Every token sees all keys, as the last one of a causal call does.
+  void AttendEach(CpuAttentionArgs args) const {
+    const std::int64_t num_tokens = args.num_new;
+    args.num_new = 1;
+    for (std::int64_t i = 0; i < num_tokens; ++i) {
       kernels_.attention(args);
+      args.query += args.query_stride;
+      args.out += args.out_stride;
     }
   }
 

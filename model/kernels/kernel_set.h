@@ -167,6 +167,13 @@ struct AppendKvParams {
   KvSlot slot;
 };
 
+// Keys and values of all rows of a session's source, in their own blocks.
+struct SourceKv {
+  KvSlot slot;
+  absl::Span<const std::int32_t> blocks;
+  std::int64_t num_rows = 0;
+};
+
 struct PagedAttentionParams {
   const BatchLayout* layout = nullptr;
   AttentionShape shape;
@@ -176,6 +183,9 @@ struct PagedAttentionParams {
   float softmax_scale = 0.0F;     // multiplies q.k
   std::int64_t window_left = -1;  // tokens visible to the left; -1 = all
   float* out = nullptr;           // [N, H, V]
+  // [B] what the tokens of each slice attend to, all of it, instead of their
+  // own session; empty: nothing.
+  absl::Span<const SourceKv> sources;
 };
 
 // Adds into token rows: entry i adds to `out + out_offsets[i]`.
@@ -240,7 +250,8 @@ class KernelSet {
   virtual void AppendKv(const AppendKvParams& params) const = 0;
 
   // Causal attention of every new token over its own session, read through
-  // the block tables. REQUIRES: the new tokens are appended already.
+  // the block tables; or attention over its source. REQUIRES: the new tokens
+  // are appended already.
   virtual void PagedAttention(const PagedAttentionParams& params) const = 0;
 
   // y[i] = x[rows[i]].

@@ -309,17 +309,42 @@ class TorchKernelSet : public KernelSet {
   }
 
   // Keys or values of one slice, gathered: [len, G, dim].
-  at::Tensor Gathered(float* data, const BatchLayout& layout, std::size_t b,
-                      const AttentionShape& s, std::int64_t dim) const {
-    const std::vector<std::int32_t> blocks(
-        layout.block_indices.begin() + layout.block_indptr[b],
-        layout.block_indices.begin() + layout.block_indptr[b + 1]);
+  at::Tensor Gathered(float* data, const SourceKv& kv, const AttentionShape& s,
+                      std::int64_t dim) const {
+    const std::vector<std::int32_t> blocks(kv.blocks.begin(), kv.blocks.end());
     const at::Tensor ids = Indices(blocks);
     const std::int64_t count = ids.max().item<std::int64_t>() + 1;
     return View(data, {count, s.tokens_per_block, s.num_kv_heads, dim})
         .index_select(0, ids)
         .flatten(0, 1)
-        .narrow(0, 0, layout.kv_lens[b]);
+        .narrow(0, 0, kv.num_rows);
+  }
+
+  // The tokens of slice `b` itself.
+  static SourceKv OwnKv(const PagedAttentionParams& params, std::size_t b) {
+    const BatchLayout& layout = *params.layout;
+    const std::int32_t first = layout.block_indptr[b];
+    const std::int32_t end = layout.block_indptr[b + 1];
+    return {params.slot,
+            absl::MakeConstSpan(layout.block_indices)
+                .subspan(static_cast<std::size_t>(first),
+                         static_cast<std::size_t>(end - first)),
+            layout.kv_lens[b]};
+  }
+
+  // Causality and window; `scores` [H, num_new, len].
+  static void HideLaterKeys(std::int64_t window_left, std::int64_t num_new,
+                            at::Tensor* scores) {
+    const std::int64_t len = scores->size(2);
+    const at::Tensor key = at::arange(len, scores->options().dtype(at::kLong));
+    const at::Tensor query =
+        (key.narrow(0, len - num_new, num_new)).unsqueeze(1);
+    at::Tensor is_hidden = key > query;
+    if (window_left >= 0) {
+      is_hidden = is_hidden.logical_or(key < query - window_left);
+    }
+    *scores =
+        scores->masked_fill(is_hidden, -std::numeric_limits<float>::infinity());
   }
 
   void AttendSlice(const PagedAttentionParams& params, std::size_t b) const {
@@ -327,7 +352,8 @@ class TorchKernelSet : public KernelSet {
     const AttentionShape& s = params.shape;
     const std::int64_t first = layout.query_indptr[b];
     const std::int64_t num_new = layout.query_indptr[b + 1] - first;
-    const std::int64_t len = layout.kv_lens[b];
+    const SourceKv kv =
+        params.sources.empty() ? OwnKv(params, b) : params.sources[b];
     const std::int64_t group = s.num_heads / s.num_kv_heads;
     // [H, T, E] against [H, len, E].
     const at::Tensor q =
@@ -336,25 +362,18 @@ class TorchKernelSet : public KernelSet {
             {num_new, s.num_heads, s.k_dim}, {params.query_stride, s.k_dim, 1},
             at::TensorOptions(at::kFloat).device(device_))
             .transpose(0, 1);
-    const at::Tensor keys = Gathered(params.slot.k, layout, b, s, s.k_dim);
-    const at::Tensor values =
-        params.slot.v == nullptr
-            ? keys.narrow(2, 0, s.v_dim)
-            : Gathered(params.slot.v, layout, b, s, s.v_dim);
+    const at::Tensor keys = Gathered(kv.slot.k, kv, s, s.k_dim);
+    const at::Tensor values = kv.slot.v == nullptr
+                                  ? keys.narrow(2, 0, s.v_dim)
+                                  : Gathered(kv.slot.v, kv, s, s.v_dim);
     const auto per_head = [group](const at::Tensor& rows) {
       return rows.transpose(0, 1).repeat_interleave(group, 0);
     };
     at::Tensor scores =
         at::matmul(q, per_head(keys).transpose(1, 2)) * params.softmax_scale;
-    const at::Tensor key = at::arange(len, scores.options().dtype(at::kLong));
-    const at::Tensor query =
-        (key.narrow(0, len - num_new, num_new)).unsqueeze(1);
-    at::Tensor is_hidden = key > query;
-    if (params.window_left >= 0) {
-      is_hidden = is_hidden.logical_or(key < query - params.window_left);
+    if (params.sources.empty()) {
+      HideLaterKeys(params.window_left, num_new, &scores);
     }
-    scores =
-        scores.masked_fill(is_hidden, -std::numeric_limits<float>::infinity());
     const at::Tensor mixed =
         at::matmul(at::softmax(scores, -1), per_head(values));
     const std::int64_t width = std::int64_t{s.num_heads} * s.v_dim;

@@ -18,6 +18,8 @@ struct AttentionInputs {
   const kernels::BatchLayout* layout = nullptr;
   kernels::RopeRows rope;  // of the layer's own RopeConfig
   kernels::KvSlot slot;    // of this layer visit
+  // [B] for a layer that reads sources: of this layer.
+  absl::Span<const kernels::SourceKv> sources;
   // [B] of this layer: what Modulation::Prepare() gave of each session's
   // condition; empty: the layer has none.
   absl::Span<const float* const> modulations;

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <variant>
+#include <vector>
 
 #include "model/layers/banked_rows.h"
 
@@ -12,17 +14,50 @@ namespace stepd {
 
 using kernels::KernelSet;
 
+namespace {
+
+std::int64_t DimOf(const BankedFfnConfig::Bank& bank) {
+  if (const auto* moe = std::get_if<MoeConfig>(&bank)) {
+    return moe->router.in_dim();
+  }
+  return std::get<DenseFfnConfig>(bank).up.in_dim();
+}
+
+// Where each session's rows of one bank begin, counted from the bank's first.
+std::vector<std::int32_t> IndptrOf(const kernels::BatchLayout& layout,
+                                   std::size_t bank) {
+  if (layout.banks.indptr.empty()) return layout.query_indptr;
+  const auto rows = layout.banks.rows.begin();
+  const auto begin = rows + layout.banks.indptr[bank];
+  const auto end = rows + layout.banks.indptr[bank + 1];
+  std::vector<std::int32_t> indptr;
+  for (std::int32_t first : layout.query_indptr) {
+    indptr.push_back(
+        static_cast<std::int32_t>(std::lower_bound(begin, end, first) - begin));
+  }
+  return indptr;
+}
+
+}  // namespace
+
 BankedFfn::BankedFfn(const BankedFfnConfig& config, const KernelSet& kernels)
-    : dim_(config.banks.front().up.in_dim()) {
-  for (const DenseFfnConfig& bank : config.banks) {
-    banks_.emplace_back(bank, kernels);
+    : dim_(DimOf(config.banks.front())) {
+  for (const BankedFfnConfig::Bank& bank : config.banks) {
+    if (const auto* moe = std::get_if<MoeConfig>(&bank)) {
+      banks_.emplace_back(MoeFfn(*moe, kernels));
+    } else {
+      banks_.emplace_back(DenseFfn(std::get<DenseFfnConfig>(bank), kernels));
+    }
   }
 }
 
 std::int64_t BankedFfn::ScratchSize(std::int64_t num_tokens) const {
   std::int64_t of_bank = 0;
-  for (const DenseFfn& bank : banks_) {
-    of_bank = std::max(of_bank, bank.ScratchSize(num_tokens));
+  for (const auto& bank : banks_) {
+    of_bank = std::max(
+        of_bank,
+        std::visit([&](const auto& ffn) { return ffn.ScratchSize(num_tokens); },
+                   bank));
   }
   return 2 * BankedRows::ScratchSize(banks_.size(), num_tokens, dim_) + of_bank;
 }
@@ -36,7 +71,13 @@ void BankedFfn::AddTo(const KernelSet& kernels,
   rows.AddTo(
       residual, dim_, scratch,
       [&](std::size_t bank, std::int64_t first, std::int64_t count, float* to) {
-        banks_[bank].AddTo(kernels, sorted + first * dim_, count, scratch, to);
+        const float* from = sorted + first * dim_;
+        if (const auto* moe = std::get_if<MoeFfn>(&banks_[bank])) {
+          moe->AddTo(kernels, IndptrOf(layout, bank), from, scratch, to);
+        } else {
+          std::get<DenseFfn>(banks_[bank])
+              .AddTo(kernels, from, count, scratch, to);
+        }
       });
 }
 

@@ -9,11 +9,13 @@
 #define STEPD_MODEL_LAYERS_BANKED_FFN_H_
 
 #include <cstdint>
+#include <variant>
 #include <vector>
 
 #include "model/decoder/decoder_config.h"
 #include "model/kernels/kernel_set.h"
 #include "model/layers/dense_ffn.h"
+#include "model/layers/moe_ffn.h"
 #include "model/layers/scratch.h"
 
 namespace stepd {
@@ -32,7 +34,7 @@ class BankedFfn {
 
  private:
   std::int64_t dim_;
-  std::vector<DenseFfn> banks_;
+  std::vector<std::variant<DenseFfn, MoeFfn>> banks_;
 };
 
 }  // namespace stepd

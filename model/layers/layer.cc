@@ -8,6 +8,8 @@
 #include <type_traits>
 #include <vector>
 
+#include "model/layers/banked_rows.h"
+
 namespace stepd {
 
 using kernels::KernelSet;
@@ -53,6 +55,9 @@ Layer::Attention Layer::MakeAttention(const AttentionConfig& config,
                  },
                  [&](const MlaConfig& mla) -> Attention {
                    return MlaAttention(mla, kernels, tokens_per_block);
+                 },
+                 [&](const CrossAttentionConfig& cross) -> Attention {
+                   return CrossAttention(cross, kernels, tokens_per_block);
                  }},
       config);
 }
@@ -105,18 +110,39 @@ std::optional<KvCacheSpec> Layer::cache_spec() const {
       attention_);
 }
 
+std::optional<KvCacheSpec> Layer::source_spec() const {
+  const auto* cross = std::get_if<CrossAttention>(&attention_);
+  if (cross == nullptr) return std::nullopt;
+  return cross->source_spec();
+}
+
+void Layer::ReadSource(const KernelSet& kernels, const float* rows,
+                       const kernels::BatchLayout& layout,
+                       const kernels::KvSlot& slot) const {
+  std::get<CrossAttention>(attention_).ReadSource(kernels, rows, layout, slot);
+}
+
 std::int64_t Layer::ScratchSize(std::int64_t num_tokens) const {
   const auto size = Overloaded{
       [](const NoOp&) { return std::int64_t{0}; },
       [&](const auto& kind) { return kind.ScratchSize(num_tokens); }};
+  std::size_t num_banks = 1;
+  for (const std::optional<Norm>* norm : {&attention_norm_, &ffn_norm_}) {
+    if (norm->has_value()) num_banks = std::max(num_banks, (*norm)->num_banks());
+  }
   const int num_rows = modulation_.has_value() ? 2 : 1;
   return num_rows * Scratch::Rounded(num_tokens * dim_) +
+         2 * BankedRows::ScratchSize(num_banks, num_tokens, dim_) +
          std::max(std::visit(size, attention_), std::visit(size, ffn_));
 }
 
 void Layer::ApplyNorm(const KernelSet& kernels, const AttentionInputs& inputs,
                       Half half, const float* x, float* normed) const {
   const Norm& norm = half == Half::kAttention ? *attention_norm_ : *ffn_norm_;
+  if (norm.num_banks() > 1) {
+    ApplyBankedNorm(kernels, inputs, norm, x, normed);
+    return;
+  }
   if (!modulation_.has_value()) {
     norm.Apply(kernels, x, inputs.layout->num_tokens(), normed);
     return;
@@ -129,6 +155,24 @@ void Layer::ApplyNorm(const KernelSet& kernels, const AttentionInputs& inputs,
     norm.ApplyWith(kernels, {scale, scale + dim_, dim_}, x + first,
                    indptr[b + 1] - indptr[b], normed + first);
   }
+}
+
+void Layer::ApplyBankedNorm(const KernelSet& kernels,
+                            const AttentionInputs& inputs, const Norm& norm,
+                            const float* x, float* normed) {
+  const std::int64_t dim = norm.dim();
+  const std::int64_t num_tokens = inputs.layout->num_tokens();
+  const Scratch::Scope scope(inputs.scratch);
+  const BankedRows rows(kernels, *inputs.layout, norm.num_banks());
+  const float* sorted = rows.Sort(x, dim, inputs.scratch);
+  rows.ForEachBank(
+      [&](std::size_t bank, std::int64_t first, std::int64_t count) {
+        norm.Apply(kernels, sorted + first * dim, count, normed + first * dim,
+                   bank);
+      });
+  const float* unsorted = rows.Unsort(normed, dim, inputs.scratch);
+  if (unsorted == normed) return;
+  kernels.CopyColumns({unsorted, dim, normed, dim, num_tokens, dim});
 }
 
 template <typename Add>
@@ -178,7 +222,8 @@ void Layer::Forward(const KernelSet& kernels, const AttentionInputs& inputs,
               banked.AddTo(kernels, *inputs.layout, normed, inputs.scratch, to);
             },
             [&](const MoeFfn& moe) {
-              moe.AddTo(kernels, *inputs.layout, normed, inputs.scratch, to);
+              moe.AddTo(kernels, inputs.layout->query_indptr, normed,
+                        inputs.scratch, to);
             },
             [&](const auto& ffn) {
               ffn.AddTo(kernels, normed, num_tokens, inputs.scratch, to);

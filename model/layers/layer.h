@@ -18,6 +18,7 @@
 #include "model/kv_cache/kv_cache.h"
 #include "model/layers/attention_inputs.h"
 #include "model/layers/banked_ffn.h"
+#include "model/layers/cross_attention.h"
 #include "model/layers/dense_ffn.h"
 #include "model/layers/gqa_attention.h"
 #include "model/layers/linear_mixer.h"
@@ -56,16 +57,25 @@ class Layer {
 
   // What one visit caches of a token; nullopt: nothing.
   std::optional<KvCacheSpec> cache_spec() const;
+  // What the layer keeps of a row of a session's source; nullopt: it reads
+  // none.
+  std::optional<KvCacheSpec> source_spec() const;
   // Scratch floats for `num_tokens` rows.
   std::int64_t ScratchSize(std::int64_t num_tokens) const;
+
+  // Fills `slot` with the keys and values of the source's rows, which `layout`
+  // lays out. REQUIRES: source_spec().
+  void ReadSource(const kernels::KernelSet& kernels, const float* rows,
+                  const kernels::BatchLayout& layout,
+                  const kernels::KvSlot& slot) const;
 
   // x += attention(norm(x)); x += ffn(norm(x)), for residual rows x [N, D].
   void Forward(const kernels::KernelSet& kernels, const AttentionInputs& inputs,
                float* x) const;
 
  private:
-  using Attention =
-      std::variant<NoOp, LinearMixerLayer, GqaAttention, MlaAttention>;
+  using Attention = std::variant<NoOp, LinearMixerLayer, GqaAttention,
+                                 MlaAttention, CrossAttention>;
   using Ffn = std::variant<NoOp, LinearMixerLayer, DenseFfn, BankedFfn, MoeFfn>;
 
   static Attention MakeAttention(const AttentionConfig& config,
@@ -79,6 +89,10 @@ class Layer {
   void ApplyNorm(const kernels::KernelSet& kernels,
                  const AttentionInputs& inputs, Half half, const float* x,
                  float* normed) const;
+  // Each row with the weights of its bank.
+  static void ApplyBankedNorm(const kernels::KernelSet& kernels,
+                              const AttentionInputs& inputs, const Norm& norm,
+                              const float* x, float* normed);
   // x += gate * what `add` adds to rows of zeros; without a modulation `add`
   // adds to x itself.
   template <typename Add>

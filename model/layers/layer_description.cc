@@ -73,6 +73,15 @@ struct AttentionDescriber {
                             Count(config.kv_down) + Count(config.kv_norm) +
                             Count(config.kv_up) + Count(config.o);
   }
+
+  void operator()(const CrossAttentionConfig& config) const {
+    spec->attention = "cross";
+    spec->num_heads = config.num_heads;
+    spec->num_kv_heads = config.num_kv_heads;
+    spec->head_dim = config.head_dim;
+    spec->num_parameters +=
+        Count(config.q) + Count(config.k) + Count(config.v) + Count(config.o);
+  }
 };
 
 struct FfnDescriber {
@@ -92,11 +101,11 @@ struct FfnDescriber {
   }
 
   void operator()(const BankedFfnConfig& config) const {
-    spec->ffn = "dense";
-    spec->ffn_dim = config.banks.front().down.in_dim();
     spec->num_banks = static_cast<int>(config.banks.size());
-    for (const DenseFfnConfig& bank : config.banks) {
-      spec->num_parameters += Count(bank);
+    // Last of all, the first bank says what they are.
+    for (auto bank = config.banks.rbegin(); bank != config.banks.rend();
+         ++bank) {
+      std::visit(*this, *bank);
     }
   }
 
@@ -104,7 +113,8 @@ struct FfnDescriber {
     spec->ffn = "moe";
     spec->ffn_dim = config.experts.front().down.in_dim();
     spec->num_experts = static_cast<int>(config.experts.size());
-    spec->experts_per_token = config.top_k;
+    spec->experts_per_token =
+        config.choice == MoeChoice::kByToken ? config.top_k : 0;
     spec->num_shared_experts = static_cast<int>(config.shared_experts.size());
     spec->num_parameters += Count(config.router) + Count(config.selection_bias);
     for (const DenseFfnConfig& expert : config.experts) {

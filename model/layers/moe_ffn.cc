@@ -12,7 +12,6 @@
 
 namespace stepd {
 
-using kernels::BatchLayout;
 using kernels::KernelSet;
 
 namespace {
@@ -37,7 +36,8 @@ std::vector<float> Scores(RouterScores kind, absl::Span<const float> logits) {
 }  // namespace
 
 MoeFfn::MoeFfn(const MoeConfig& config, const KernelSet& kernels)
-    : scores_(config.scores),
+    : choice_(config.choice),
+      scores_(config.scores),
       top_k_(config.top_k),
       capacity_factor_(config.capacity_factor),
       selection_bias_(config.experts.size(), 0.0F),
@@ -92,8 +92,50 @@ void MoeFfn::Choose(absl::Span<const float> logits, std::vector<int>* experts,
   for (float& weight : *weights) weight /= sum;
 }
 
-std::vector<MoeFfn::Group> MoeFfn::Route(const BatchLayout& layout,
+std::vector<MoeFfn::Group> MoeFfn::Route(absl::Span<const std::int32_t> indptr,
                                          absl::Span<const float> logits) const {
+  return choice_ == MoeChoice::kByExpert ? RouteByExpert(indptr, logits)
+                                         : RouteByToken(indptr, logits);
+}
+
+std::vector<MoeFfn::Group> MoeFfn::RouteByExpert(
+    absl::Span<const std::int32_t> indptr,
+    absl::Span<const float> logits) const {
+  const auto num_experts = static_cast<std::size_t>(this->num_experts());
+  const std::vector<float> scores = Scores(scores_, logits);
+  std::vector<Group> groups(num_experts);
+  std::vector<std::int32_t> rows;
+  for (std::size_t b = 0; b + 1 < indptr.size(); ++b) {
+    const std::int32_t count = indptr[b + 1] - indptr[b];
+    if (count == 0) continue;
+    const auto share = static_cast<std::int64_t>(
+        std::ceil(capacity_factor_ * static_cast<double>(count)));
+    const std::int64_t taken =
+        std::min<std::int64_t>(count, std::max<std::int64_t>(1, share));
+    for (std::size_t e = 0; e < num_experts; ++e) {
+      const auto score = [&](std::int32_t row) {
+        return scores[static_cast<std::size_t>(row) * num_experts + e];
+      };
+      rows.resize(static_cast<std::size_t>(count));
+      std::iota(rows.begin(), rows.end(), indptr[b]);
+      std::partial_sort(rows.begin(), rows.begin() + taken, rows.end(),
+                        [&](std::int32_t x, std::int32_t y) {
+                          return score(x) != score(y) ? score(x) > score(y)
+                                                      : x < y;
+                        });
+      for (std::int64_t i = 0; i < taken; ++i) {
+        const std::int32_t row = rows[static_cast<std::size_t>(i)];
+        groups[e].rows.push_back(row);
+        groups[e].weights.push_back(score(row));
+      }
+    }
+  }
+  return groups;
+}
+
+std::vector<MoeFfn::Group> MoeFfn::RouteByToken(
+    absl::Span<const std::int32_t> indptr,
+    absl::Span<const float> logits) const {
   const auto num_experts = static_cast<std::size_t>(this->num_experts());
   const auto slots = static_cast<std::size_t>(top_k_);
   std::vector<Group> groups(num_experts);
@@ -101,9 +143,9 @@ std::vector<MoeFfn::Group> MoeFfn::Route(const BatchLayout& layout,
   std::vector<float> weights;
   // Capacity is counted per session, slot and expert: neighbours do not share.
   std::vector<std::int64_t> taken(num_experts * slots);
-  for (std::size_t b = 0; b + 1 < layout.query_indptr.size(); ++b) {
-    const std::int32_t begin = layout.query_indptr[b];
-    const std::int32_t end = layout.query_indptr[b + 1];
+  for (std::size_t b = 0; b + 1 < indptr.size(); ++b) {
+    const std::int32_t begin = indptr[b];
+    const std::int32_t end = indptr[b + 1];
     const double share = static_cast<double>(end - begin) * top_k_ /
                          static_cast<double>(num_experts) * capacity_factor_;
     const std::int64_t capacity =
@@ -127,9 +169,10 @@ std::vector<MoeFfn::Group> MoeFfn::Route(const BatchLayout& layout,
   return groups;
 }
 
-void MoeFfn::AddTo(const KernelSet& kernels, const BatchLayout& layout,
-                   const float* x, Scratch* scratch, float* residual) const {
-  const std::int64_t num_tokens = layout.num_tokens();
+void MoeFfn::AddTo(const KernelSet& kernels,
+                   absl::Span<const std::int32_t> indptr, const float* x,
+                   Scratch* scratch, float* residual) const {
+  const std::int64_t num_tokens = indptr.back();
   const std::int64_t dim = router_->in_dim();
   const Scratch::Scope scope(scratch);
   float* logits = scratch->Take(num_tokens * num_experts());
@@ -138,7 +181,7 @@ void MoeFfn::AddTo(const KernelSet& kernels, const BatchLayout& layout,
   kernels.Linear({router_.get(), x, num_tokens, logits});
   std::vector<float> host(static_cast<std::size_t>(num_tokens * num_experts()));
   kernels.CopyToHost(logits, num_tokens * num_experts(), host.data());
-  const std::vector<Group> groups = Route(layout, host);
+  const std::vector<Group> groups = Route(indptr, host);
   for (std::size_t e = 0; e < groups.size(); ++e) {
     const Group& group = groups[e];
     if (group.rows.empty()) continue;

@@ -28,10 +28,11 @@ class MoeFfn {
   // Scratch floats for `num_tokens` rows.
   std::int64_t ScratchSize(std::int64_t num_tokens) const;
 
-  // residual += moe(x); x [layout.num_tokens(), D] is normed already. A
-  // token's sum goes over its experts in the order of their indices.
+  // residual += moe(x); x [N, D] is normed already. `indptr` [B + 1] says which
+  // rows are one session's. A token's sum goes over its experts in the order of
+  // their indices.
   void AddTo(const kernels::KernelSet& kernels,
-             const kernels::BatchLayout& layout, const float* x,
+             absl::Span<const std::int32_t> indptr, const float* x,
              Scratch* scratch, float* residual) const;
 
  private:
@@ -42,8 +43,12 @@ class MoeFfn {
   };
 
   // Groups by expert, from the router's logits [N, E].
-  std::vector<Group> Route(const kernels::BatchLayout& layout,
+  std::vector<Group> Route(absl::Span<const std::int32_t> indptr,
                            absl::Span<const float> logits) const;
+  std::vector<Group> RouteByToken(absl::Span<const std::int32_t> indptr,
+                                  absl::Span<const float> logits) const;
+  std::vector<Group> RouteByExpert(absl::Span<const std::int32_t> indptr,
+                                   absl::Span<const float> logits) const;
   // The top_k experts of one token, best first, and their weights.
   void Choose(absl::Span<const float> logits, std::vector<int>* experts,
               std::vector<float>* weights) const;
@@ -52,6 +57,7 @@ class MoeFfn {
     return static_cast<std::int64_t>(experts_.size());
   }
 
+  MoeChoice choice_;
   RouterScores scores_;
   int top_k_;
   double capacity_factor_;

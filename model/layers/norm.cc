@@ -14,13 +14,15 @@ Norm::Norm(const NormConfig& config, const KernelSet& kernels)
       eps_(config.eps) {}
 
 void Norm::Apply(const KernelSet& kernels, const float* x, std::int64_t rows,
-                 float* y) const {
+                 float* y, std::size_t bank) const {
+  const auto offset = static_cast<std::int64_t>(bank) * dim();
   kernels::NormParams params;
   params.x = x;
   params.rows = rows;
-  params.dim = weight_.numel();
-  params.weight = weight_.const_data_ptr<float>();
-  params.bias = bias_.defined() ? bias_.const_data_ptr<float>() : nullptr;
+  params.dim = dim();
+  params.weight = weight_.const_data_ptr<float>() + offset;
+  params.bias =
+      bias_.defined() ? bias_.const_data_ptr<float>() + offset : nullptr;
   params.eps = eps_;
   params.y = y;
   if (kind_ == NormKind::kRms) {

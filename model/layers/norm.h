@@ -8,6 +8,7 @@
 #ifndef STEPD_MODEL_LAYERS_NORM_H_
 #define STEPD_MODEL_LAYERS_NORM_H_
 
+#include <cstddef>
 #include <cstdint>
 
 #include "ATen/core/Tensor.h"
@@ -20,9 +21,16 @@ class Norm {
  public:
   Norm(const NormConfig& config, const kernels::KernelSet& kernels);
 
-  // y = norm(x), per row; x [rows, D], y may be x.
+  std::int64_t dim() const { return weight_.size(-1); }
+  std::size_t num_banks() const {
+    const bool is_banked = weight_.defined() && weight_.dim() == 2;
+    return is_banked ? static_cast<std::size_t>(weight_.size(0)) : 1;
+  }
+
+  // y = norm(x), per row, with the weights of one bank; x [rows, D], y may be
+  // x.
   void Apply(const kernels::KernelSet& kernels, const float* x,
-             std::int64_t rows, float* y) const;
+             std::int64_t rows, float* y, std::size_t bank = 0) const;
 
   // y = shift + scale * norm(x) with vectors of `dim` on the device instead of
   // the norm's own weights. REQUIRES: the norm is of kind kLayer.
@@ -40,8 +48,8 @@ class Norm {
 
  private:
   NormKind kind_;
-  at::Tensor weight_;  // [D]
-  at::Tensor bias_;    // [D], or undefined
+  at::Tensor weight_;  // [D], or [banks, D]
+  at::Tensor bias_;    // likewise, or undefined
   float eps_;
 };
 

@@ -33,6 +33,7 @@ class FakeSource final : public TensorSource {
     return std::vector<std::int64_t>{7, 9};
   }
   void Ignore(absl::string_view /*name*/) override {}
+  void IgnoreAll(absl::string_view /*prefix*/) override {}
   std::int64_t num_elements_taken() const override { return 0; }
   absl::Status CheckAllTaken() const override { return absl::OkStatus(); }
 

@@ -63,7 +63,8 @@ class LoopedDecoderTest : public testing::Test {
     scratch.Reserve(decoder.ScratchSize(kNumTokens));
     at::Tensor rows = x_.clone();
     layout_.is_final = is_final;
-    decoder.Forward(layout_, {}, &state, &scratch, rows.data_ptr<float>());
+    decoder.Forward({layout_, {}, {}}, &state, &scratch,
+                    rows.data_ptr<float>());
     first_keys_.clear();
     for (int i = 0; i < num_slots; ++i) {
       first_keys_.push_back(*state.cache.slot(i).k);

@@ -71,7 +71,7 @@ class OneField {
     layout_.Encode({value}, &step);
     if (!embedder_->CountTokens(step).ok()) return {};
     EmbedPlan plan;
-    embedder_->Plan({step}, &plan);
+    embedder_->Plan({step}, {}, &plan);
     std::vector<float> rows(static_cast<std::size_t>(plan.num_rows));
     embedder_->Embed(plan, rows.data());
     return rows;

@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <variant>
 #include <vector>
 
 #include "ATen/Functions.h"
@@ -55,8 +56,9 @@ class BankedFfnTest : public testing::Test {
 
   // One row, through the dense block of its bank.
   at::Tensor RunAlone(const at::Tensor& row, std::int32_t bank) {
-    const DenseFfn ffn(config_.banks[static_cast<std::size_t>(bank)],
-                       *kernels_);
+    const DenseFfn ffn(
+        std::get<DenseFfnConfig>(config_.banks[static_cast<std::size_t>(bank)]),
+        *kernels_);
     Scratch scratch(at::kCPU);
     scratch.Reserve(ffn.ScratchSize(1));
     at::Tensor y = at::zeros({kDim});

@@ -113,17 +113,15 @@ at::Tensor Plain(const MoeConfig& moe, const at::Tensor& x, int capacity) {
 at::Tensor RunLayer(const kernels::KernelSet& kernels, const MoeConfig& moe,
                     const at::Tensor& x,
                     const std::vector<std::int32_t>& tokens) {
-  kernels::BatchLayout layout;
-  layout.positions.resize(static_cast<std::size_t>(x.size(0)));
-  layout.query_indptr = {0};
+  std::vector<std::int32_t> indptr = {0};
   for (const std::int32_t count : tokens) {
-    layout.query_indptr.push_back(layout.query_indptr.back() + count);
+    indptr.push_back(indptr.back() + count);
   }
   const MoeFfn ffn(moe, kernels);
   Scratch scratch(at::kCPU);
   scratch.Reserve(ffn.ScratchSize(x.size(0)));
   at::Tensor y = at::zeros_like(x);
-  ffn.AddTo(kernels, layout, x.const_data_ptr<float>(), &scratch,
+  ffn.AddTo(kernels, indptr, x.const_data_ptr<float>(), &scratch,
             y.data_ptr<float>());
   return y;
 }

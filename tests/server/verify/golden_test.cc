@@ -57,7 +57,6 @@ std::vector<std::tuple<std::string, std::string>> AllCases() {
   for (const char* family : {"mouse_v03", "mouse_v1", "open_mythos",
                              "kempner_forge", "noether_untied", "puzzletron"}) {
     for (const std::string& name : CasesOf(family)) {
-      if (absl::StartsWith(name, "vlm_")) continue;  // image inputs: refused
       const std::string path = std::string(family) + "/" + name;
       cases.emplace_back(path, "native");
       // LibTorch needs minutes for 6,000 tokens in 30 layers.
