@@ -278,7 +278,7 @@ void TransformerRunner::Reserve(std::int64_t num_tokens,
                    std::max(policy_.decoder_.ScratchSize(num_tokens), heads));
 }
 
-// The one place where LibTorch's exceptions become a status.
+// Here and in PrepareInputs() LibTorch's exceptions become a status.
 absl::Status TransformerRunner::Forward(const StepBatch& batch,
                                         StepResult* result) {
   try {

@@ -22,6 +22,7 @@ using kempner_forge::Shape;
 using kempner_forge::VisionConfig;
 
 constexpr char kEmbedding[] = "token_embedding.embedding.weight";
+constexpr char kHead[] = "output_head.proj.weight";
 
 StageConfig ReadLayers(const Shape& shape, WeightReader weights) {
   StageConfig stage;
@@ -39,10 +40,9 @@ void ReadTokens(const Shape& shape, WeightReader weights,
       weights.Take(kEmbedding, {shape.vocabulary, shape.dim});
   at::Tensor head = embedding;
   if (shape.has_tied_head) {
-    weights.Ignore("output_head.proj.weight");
+    weights.Ignore(kHead);
   } else {
-    head =
-        weights.Take("output_head.proj.weight", {shape.vocabulary, shape.dim});
+    head = weights.Take(kHead, {shape.vocabulary, shape.dim});
   }
   if (weights.ok()) AddTokenFields(embedding, head, policy);
 }
@@ -60,7 +60,9 @@ absl::StatusOr<PolicyDescription> ReadKempnerForge(const ConfigFile& config,
 
   const WeightReader all(source, &error);
   // A checkpoint of the model with its vision encoder has its parts by name.
-  const bool is_wrapped = source->Has(absl::StrCat("transformer.", kEmbedding));
+  const bool is_wrapped =
+      source->Has(absl::StrCat("transformer.", kEmbedding)) ||
+      source->Has(absl::StrCat("transformer.", kHead));
   const WeightReader weights = is_wrapped ? all.Under("transformer") : all;
   PolicyDescription policy;
   policy.summary = absl::StrCat(

@@ -117,10 +117,11 @@ GqaWeights ReadAttentionBank(const Shape& s, absl::string_view bank,
 }
 
 DenseFfnConfig ReadDense(const Shape& s, WeightReader weights) {
-  const std::int64_t ffn_dim = weights.FirstSize("up_proj.weight");
   if (s.activation == Activation::kSilu) {
-    return ReadGatedFfn(s.dim, ffn_dim, Bias::kAbsent, weights);
+    return ReadGatedFfn(s.dim, weights.FirstSize("gate_proj.weight"),
+                        Bias::kAbsent, weights);
   }
+  const std::int64_t ffn_dim = weights.FirstSize("up_proj.weight");
   DenseFfnConfig ffn;
   ffn.activation = s.activation;
   ffn.up = weights.Linear("up_proj", ffn_dim, s.dim, Bias::kAbsent);
@@ -133,13 +134,13 @@ namespace {
 // All experts in three tensors, each the transpose of a linear's weight.
 void ReadPackedExperts(const Shape& s, WeightReader weights, MoeConfig* moe) {
   const std::int64_t ffn_dim = weights.SecondSize("down_w");
+  const at::Tensor down =
+      weights.Take("down_w", {s.num_experts, ffn_dim, s.dim});
   at::Tensor gate;
   if (s.activation == Activation::kSilu) {
     gate = weights.Take("gate_w", {s.num_experts, s.dim, ffn_dim});
   }
   const at::Tensor up = weights.Take("up_w", {s.num_experts, s.dim, ffn_dim});
-  const at::Tensor down =
-      weights.Take("down_w", {s.num_experts, ffn_dim, s.dim});
   if (!weights.ok()) return;
   for (std::int64_t e = 0; e < s.num_experts; ++e) {
     const auto expert = [e](const at::Tensor& packed) {

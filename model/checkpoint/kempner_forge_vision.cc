@@ -116,14 +116,17 @@ void ReadExpertChoiceConfig(ConfigReader* vlm, VisionConfig* config) {
 
 std::optional<VisionConfig> ReadVisionConfig(const Shape& shape,
                                              ConfigReader* config) {
+  VisionConfig vision;
+  vision.num_image_tokens =
+      config->OptionalInt("num_image_tokens", 0, {0, kMaxSize});
   if (!config->Has("vlm")) {
+    if (config->Has("adapter")) {
+      config->Fail("adapter", "must be absent in a model without vlm");
+    }
     config->Ignore("vlm");
-    config->Ignore("num_image_tokens");
-    if (config->Has("adapter")) config->Fail("adapter", "is there without vlm");
     config->Ignore("adapter");
     return std::nullopt;
   }
-  VisionConfig vision;
   ConfigReader vlm = config->RequireObject("vlm");
   vision.arch = vlm.RequireString("arch");
   if (vision.arch == kCrossAttention) {
@@ -140,7 +143,9 @@ std::optional<VisionConfig> ReadVisionConfig(const Shape& shape,
     vlm.Ignore(training);
   }
   vlm.RefuseOtherKeys();
-  vision.num_image_tokens = config->RequireInt("num_image_tokens");
+  if (vision.num_image_tokens == 0) {
+    config->Fail("num_image_tokens", "must be above 0");
+  }
   if (vision.arch != kCrossAttention &&
       vision.num_image_tokens >= shape.max_tokens) {
     config->Fail("num_image_tokens",
@@ -334,9 +339,9 @@ void ReadVision(const Shape& shape, const VisionConfig& vision,
   SessionRowsConfig rows = ReadImageRows(shape, vision, all, policy);
   DecoderConfig& decoder = policy->decoder;
   if (vision.arch == kMixtureOfTransformers) {
-    // Image rows are never read, and `norm` is not used.
-    weights.IgnoreUnder("norm");
-    weights.IgnoreUnder("mot_norms.image");
+    // In the file and not used: nobody reads the image's rows.
+    ReadNorm(shape, "norm", weights);
+    ReadNorm(shape, "mot_norms.image", weights);
     decoder.stages = {ReadMixtureLayers(shape, weights)};
     decoder.final_norm = ReadNorm(shape, "mot_norms.text", weights);
     policy->embedder.num_banks = kNumBanks;

@@ -26,7 +26,7 @@ Overloaded(Fs...) -> Overloaded<Fs...>;
 
 std::int64_t WidthOf(const LayerConfig& config, const NormConfig& norm) {
   return config.modulation.has_value() ? config.modulation->dim
-                                       : norm.weight.numel();
+                                       : norm.weight.size(-1);
 }
 
 }  // namespace
@@ -128,7 +128,8 @@ std::int64_t Layer::ScratchSize(std::int64_t num_tokens) const {
       [&](const auto& kind) { return kind.ScratchSize(num_tokens); }};
   std::size_t num_banks = 1;
   for (const std::optional<Norm>* norm : {&attention_norm_, &ffn_norm_}) {
-    if (norm->has_value()) num_banks = std::max(num_banks, (*norm)->num_banks());
+    if (norm->has_value())
+      num_banks = std::max(num_banks, (*norm)->num_banks());
   }
   const int num_rows = modulation_.has_value() ? 2 : 1;
   return num_rows * Scratch::Rounded(num_tokens * dim_) +
@@ -215,20 +216,20 @@ void Layer::Forward(const KernelSet& kernels, const AttentionInputs& inputs,
   if (!ffn_norm_.has_value()) return;
   ApplyNorm(kernels, inputs, Half::kFfn, x, normed);
   AddGated(kernels, inputs, Half::kFfn, x, [&](float* to) {
-    std::visit(
-        Overloaded{
-            [](const NoOp&) {},
-            [&](const BankedFfn& banked) {
-              banked.AddTo(kernels, *inputs.layout, normed, inputs.scratch, to);
-            },
-            [&](const MoeFfn& moe) {
-              moe.AddTo(kernels, inputs.layout->query_indptr, normed,
-                        inputs.scratch, to);
-            },
-            [&](const auto& ffn) {
-              ffn.AddTo(kernels, normed, num_tokens, inputs.scratch, to);
-            }},
-        ffn_);
+    std::visit(Overloaded{[](const NoOp&) {},
+                          [&](const BankedFfn& banked) {
+                            banked.AddTo(kernels, *inputs.layout, normed,
+                                         inputs.scratch, to);
+                          },
+                          [&](const MoeFfn& moe) {
+                            moe.AddTo(kernels, inputs.layout->query_indptr,
+                                      normed, inputs.scratch, to);
+                          },
+                          [&](const auto& ffn) {
+                            ffn.AddTo(kernels, normed, num_tokens,
+                                      inputs.scratch, to);
+                          }},
+               ffn_);
   });
 }
 

@@ -60,6 +60,11 @@ class Replay {
   absl::StatusOr<std::vector<ReplyFuture>> Submit(
       const RecordedActor& actor, const SamplingParams& sampling,
       OutputMask outputs) {
+    if (!actor.session_inputs.empty()) {
+      const absl::Status status =
+          engine_.policy().CheckSessionInputs(actor.session_inputs);
+      if (!status.ok()) return status;
+    }
     std::vector<ReplyFuture> futures;
     for (const EncodedSteps& steps : actor.calls) {
       StepTask task;

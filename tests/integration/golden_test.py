@@ -32,18 +32,10 @@ FAMILIES = (
     "open_mythos",
     "puzzletron",
 )
-# What this version refuses, or has no setting for.
-NOT_SERVED = {
-    "vlm_cross_attention": "has image inputs",
-    "vlm_joint_decoder_wrapped": "has image inputs",
-    "vlm_moma": "has image inputs",
-    "vlm_mot_moe": "has image inputs",
-}
 CASES = [
     path
     for family in FAMILIES
     for path in sorted((GOLDEN / family).glob("*/episode.json"))
-    if path.parent.name not in NOT_SERVED
 ]
 # Experts' capacity counts the tokens of a call: other calls, other answers.
 DEPENDS_ON_CALLS = ("moe_capacity_relu",)
@@ -57,8 +49,13 @@ Array = NDArray[Any]
 class Actor:
     name: str
     calls: list[int]  # steps in each
+    session_inputs: dict[str, Array]
     steps: list[dict[str, Any]]
     expected: dict[str, Array]  # [steps, ...]; outputs, and NOT_OUTPUTS
+
+    def session_inputs_at(self, index: int) -> dict[str, Array] | None:
+        """They go with the first step, and only with it."""
+        return self.session_inputs if index == 0 else None
 
     @property
     def outputs(self) -> dict[str, Array]:
@@ -101,7 +98,12 @@ def load(folder: Path) -> Case:
     actors = []
     for actor in episode["actors"]:
         name = actor["name"]
-        fields = of_actor(inputs, name)
+        session_inputs = of_actor(inputs, f"{name}/session")
+        fields = {
+            field: tensor
+            for field, tensor in of_actor(inputs, name).items()
+            if not field.startswith("session/")
+        }
         steps = actor.get("steps") or [
             {field: tensor[i] for field, tensor in fields.items()}
             for i in range(sum(actor["calls"]))
@@ -111,7 +113,8 @@ def load(folder: Path) -> Case:
             split = np.split(fields["tokens"], ends[:-1])
             for step, tokens in zip(steps, split, strict=True):
                 step["tokens"] = tokens
-        actors.append(Actor(name, actor["calls"], steps, of_actor(expected, name)))
+        outputs = of_actor(expected, name)
+        actors.append(Actor(name, actor["calls"], session_inputs, steps, outputs))
     flags = ["--model.device", "cpu"]
     if policy := episode.get("kv_policy"):
         flags += ["--sessions.context_policy", "rebuild"]
@@ -188,6 +191,7 @@ def play_as_recorded(case: Case, client: stepd.Client) -> None:
         for size in actor.calls:
             answer = session.steps(
                 stack(actor.steps[first : first + size]),
+                session_inputs=actor.session_inputs_at(first),
                 answer="all",
                 outputs=list(actor.outputs),
                 num_actions=case.num_actions,
@@ -247,9 +251,14 @@ def test_log_probs_are_of_the_recorded_distribution(
         distributions = actor.expected.get(probabilities)
         if distributions is None:
             distributions = softmax(actor.expected["logits"] / temperature)
-        for step, want in zip(actor.steps, distributions, strict=True):
+        steps = enumerate(zip(actor.steps, distributions, strict=True))
+        for index, (step, want) in steps:
             answer = session.step(
-                step, temperature=temperature, num_actions=case.num_actions, seed=1
+                step,
+                session_inputs=actor.session_inputs_at(index),
+                temperature=temperature,
+                num_actions=case.num_actions,
+                seed=1,
             )
             assert answer.log_prob is not None
             probability = math.exp(answer.log_prob)
@@ -267,6 +276,9 @@ def test_batches(case: Case, client: stepd.Client | None) -> None:
         answer = client.step_batch(
             [f"{actor.name} in batches" for actor in playing],
             stack([actor.steps[index] for actor in playing]),
+            session_inputs=stack([actor.session_inputs for actor in playing])
+            if index == 0
+            else None,
             outputs=sorted({name for actor in playing for name in actor.outputs}),
             num_actions=case.num_actions,
         )
@@ -289,6 +301,7 @@ def test_stream(case: Case, client: stepd.Client | None) -> None:
                     future = stream.step(
                         f"{actor.name} in a stream",
                         actor.steps[index],
+                        session_inputs=actor.session_inputs_at(index),
                         outputs=list(actor.outputs),
                         num_actions=case.num_actions,
                     )

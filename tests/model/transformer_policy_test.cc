@@ -27,8 +27,9 @@ constexpr int kNumBlocks = 256;
 
 // A session's place in the cache, as an executor keeps it.
 struct Session {
+  std::string inputs;  // encoded
   std::vector<std::string> steps;
-  std::vector<std::int64_t> ends;  // tokens up to and with each step
+  std::vector<std::int64_t> ends;  // tokens, prefix and all, after each step
   std::vector<std::int32_t> blocks;
   std::size_t num_cached = 0;  // steps
 
@@ -62,7 +63,9 @@ class TransformerPolicyTest : public testing::TestWithParam<RandomPolicyShape> {
   Session Open(int num_steps, int seed) {
     Session session;
     session.steps = MakeRandomSteps(policy_->spec().fields, num_steps, seed);
-    std::int64_t tokens = 0;
+    session.inputs =
+        MakeRandomSteps(policy_->spec().session_fields, 1, seed).front();
+    std::int64_t tokens = policy_->spec().num_prefix_tokens;
     for (const std::string& step : session.steps) {
       session.ends.push_back(tokens += *policy_->CountTokens(step));
     }
@@ -81,8 +84,14 @@ class TransformerPolicyTest : public testing::TestWithParam<RandomPolicyShape> {
   }
 
   // The next `count` steps of the session; all are answered.
-  SessionSlice Slice(const Session& session, std::size_t count) const {
+  SessionSlice Slice(PolicyRunner* runner, const Session& session,
+                     std::size_t count) {
     SessionSlice slice;
+    slice.session_inputs = session.inputs;
+    auto prepared = runner->PrepareInputs(session.inputs);
+    EXPECT_TRUE(prepared.ok()) << prepared.status();
+    slice.prepared_inputs = prepared->get();
+    prepared_.push_back(*std::move(prepared));
     for (std::size_t i = 0; i < count; ++i) {
       slice.steps.emplace_back(session.steps[session.num_cached + i]);
     }
@@ -96,11 +105,12 @@ class TransformerPolicyTest : public testing::TestWithParam<RandomPolicyShape> {
   std::vector<float> Advance(PolicyRunner* runner, Session* session,
                              std::size_t count) {
     StepBatch batch;
-    batch.slices.push_back(Slice(*session, count));
+    batch.slices.push_back(Slice(runner, *session, count));
     StepResult result;
     const absl::Status status = runner->Forward(batch, &result);
     EXPECT_TRUE(status.ok()) << status;
     session->num_cached += count;
+    prepared_.clear();
     return result.scores;
   }
 
@@ -115,11 +125,13 @@ class TransformerPolicyTest : public testing::TestWithParam<RandomPolicyShape> {
 
   std::unique_ptr<Policy> policy_;
   std::unique_ptr<PolicyRunner> runner_;
+  // They end before their runner.
+  std::vector<std::shared_ptr<const PreparedInputs>> prepared_;
   std::int32_t next_block_ = kNumBlocks;
 };
 
 std::vector<RandomPolicyShape> Shapes() {
-  std::vector<RandomPolicyShape> shapes(13);
+  std::vector<RandomPolicyShape> shapes(18);
   shapes[0].name = "gqa";
   shapes[1].name = "mha_concat_compute_tokens";
   shapes[1].num_kv_heads = 4;
@@ -166,6 +178,22 @@ std::vector<RandomPolicyShape> Shapes() {
   shapes[12].attention = {AttentionKind::kMla, AttentionKind::kGqa};
   shapes[12].ffn = {FfnKind::kMoe, FfnKind::kDense};
   shapes[12].num_loops = 4;
+  shapes[13].name = "prefix";
+  shapes[13].has_prefix = true;
+  shapes[14].name = "prefix_of_its_own_bank_and_positions";
+  shapes[14].has_prefix = true;
+  shapes[14].has_own_positions = true;
+  shapes[14].num_banks = 2;
+  shapes[14].has_banked_norms = true;
+  shapes[14].ffn = {FfnKind::kDense, FfnKind::kMoe};
+  shapes[15].name = "cross_attention";
+  shapes[15].num_layers = 4;
+  shapes[15].attention = {AttentionKind::kGqa, AttentionKind::kCross};
+  shapes[16].name = "cross_attention_alone";
+  shapes[16].attention = {AttentionKind::kCross};
+  shapes[17].name = "prefix_and_cross_attention";
+  shapes[17].has_prefix = true;
+  shapes[17].attention = {AttentionKind::kCross, AttentionKind::kMla};
   for (int seed = 0; seed < 16; ++seed) {
     shapes.push_back(MakeRandomShape(seed));
   }
@@ -209,7 +237,7 @@ TEST_P(TransformerPolicyTest, ARaggedBatchHasTheBitsOfEachSessionAlone) {
     const std::size_t count =
         std::min<std::size_t>(1 + i % 3, sessions[i].steps.size());
     sessions[i].num_cached = sessions[i].steps.size() - count;
-    batch.slices.push_back(Slice(sessions[i], count));
+    batch.slices.push_back(Slice(runner_.get(), sessions[i], count));
   }
   StepResult together;
 
@@ -238,7 +266,7 @@ TEST_P(TransformerPolicyTest, ARebuiltSessionHasTheBitsOfOneNeverEvicted) {
   TakeBlocks(&session);  // other blocks, nothing cached
 
   StepBatch prefill;
-  prefill.slices.push_back(Slice(session, 12));
+  prefill.slices.push_back(Slice(runner_.get(), session, 12));
   prefill.slices.back().num_answered = 0;
   StepResult nothing;
   ASSERT_TRUE(runner_->Forward(prefill, &nothing).ok());
@@ -258,7 +286,7 @@ TEST_P(TransformerPolicyTest, ABatchWhoseCacheNobodyReadsHasTheSameBits) {
   const std::vector<float> want = Advance(runner_.get(), &kept, 12);
   TakeBlocks(&dropped);
   StepBatch batch;
-  batch.slices.push_back(Slice(dropped, 12));
+  batch.slices.push_back(Slice(runner_.get(), dropped, 12));
   batch.slices.back().is_final = true;
   StepResult result;
 
@@ -285,11 +313,23 @@ TEST_P(TransformerPolicyTest, StepdsKernelsAgreeWithLibTorch) {
   }
 }
 
+TEST_P(TransformerPolicyTest, SessionsOfEqualInputsShareWhatIsPrepared) {
+  const Session session = Open(1, 1);
+  const Session other = Open(1, 2);
+
+  const auto first = *runner_->PrepareInputs(session.inputs);
+  const auto again = *runner_->PrepareInputs(session.inputs);
+  const auto of_other = *runner_->PrepareInputs(other.inputs);
+
+  EXPECT_EQ(first, again);
+  if (first != nullptr) EXPECT_NE(first, of_other);
+}
+
 TEST_P(TransformerPolicyTest, OutputsAreGivenOnlyWhenAskedFor) {
   Session session = Open(2, 3);
   const PolicySpec& spec = policy_->spec();
   StepBatch batch;
-  batch.slices.push_back(Slice(session, 2));
+  batch.slices.push_back(Slice(runner_.get(), session, 2));
   batch.outputs = OutputMask{1} << spec.FindOutput("value") |
                   OutputMask{1} << spec.FindOutput("hidden");
   StepResult result;
@@ -330,6 +370,23 @@ TEST_P(TransformerPolicyTest, BytesThatAreNoStepAreRefused) {
   EXPECT_EQ(policy_->CountTokens(step + "x").status().code(),
             absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(policy_->CountTokens(step.substr(1)).status().code(),
+            absl::StatusCode::kInvalidArgument);
+}
+
+TEST(CheckSessionInputs, RefusesAMaskThatLeavesNothingAndWhatIsNoEncoding) {
+  RandomPolicyShape shape;
+  shape.attention = {AttentionKind::kCross};
+  const auto policy = CreateTransformerPolicy(MakeRandomPolicy(shape, 1),
+                                              kernels::CreateCpuKernelSet());
+  ASSERT_TRUE(policy.ok()) << policy.status();
+  std::string inputs =
+      MakeRandomSteps((*policy)->spec().session_fields, 1, 1).front();
+
+  EXPECT_TRUE((*policy)->CheckSessionInputs(inputs).ok());
+  EXPECT_EQ((*policy)->CheckSessionInputs(inputs.substr(1)).code(),
+            absl::StatusCode::kInvalidArgument);
+  inputs.replace(inputs.size() - 5, 5, 5, '\0');
+  EXPECT_EQ((*policy)->CheckSessionInputs(inputs).code(),
             absl::StatusCode::kInvalidArgument);
 }
 

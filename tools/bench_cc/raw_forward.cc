@@ -37,6 +37,11 @@ struct StepPool {
 };
 
 absl::StatusOr<StepPool> MakePool(const Policy& policy) {
+  if (!policy.spec().session_fields.empty()) {
+    return absl::UnimplementedError(
+        "the policy reads inputs of sessions, which the benchmark does not "
+        "give");
+  }
   const RandomSteps random(policy.spec().fields, kPoolSize, kSeed);
   StepPool pool;
   for (int i = 0; i < kPoolSize; ++i) {

@@ -103,8 +103,9 @@ TEST(NoetherUntied, ReadsOneBankPerTypeWithTheLayerScaleFoldedIn) {
                         gamma * TensorOf(checkpoint, block + "proj.bias.2")));
   const auto& mlp = std::get<BankedFfnConfig>(layer.ffn);
   ASSERT_THAT(mlp.banks, SizeIs(3));
-  EXPECT_EQ(mlp.banks[0].activation, Activation::kGelu);
-  EXPECT_FALSE(mlp.banks[0].gate.weight.defined());
+  const auto& ffn = std::get<DenseFfnConfig>(mlp.banks[0]);
+  EXPECT_EQ(ffn.activation, Activation::kGelu);
+  EXPECT_FALSE(ffn.gate.weight.defined());
 }
 
 TEST(NoetherUntied, HasNoRotationUnlessAsked) {
@@ -137,8 +138,10 @@ TEST(NoetherUntied, TransposesSquareMatricesOfInOutModels) {
   ASSERT_TRUE(policy.ok()) << policy.status();
   EXPECT_TRUE(at::equal(AttentionOf(*policy).banks[1].q.weight, stored.t()));
   const auto& layer = policy->decoder.stages[0].layers[0];
-  EXPECT_TRUE(
-      at::equal(std::get<BankedFfnConfig>(layer.ffn).banks[1].up.weight, up));
+  EXPECT_TRUE(at::equal(
+      std::get<DenseFfnConfig>(std::get<BankedFfnConfig>(layer.ffn).banks[1])
+          .up.weight,
+      up));
 }
 
 TEST(NoetherUntied, LeavesOutBiasesOfBlocksButNotOfMlps) {
@@ -159,7 +162,8 @@ TEST(NoetherUntied, LeavesOutBiasesOfBlocksButNotOfMlps) {
   const auto& layer = policy->decoder.stages[0].layers[0];
   EXPECT_FALSE(layer.attention_norm.bias.defined());
   EXPECT_TRUE(
-      std::get<BankedFfnConfig>(layer.ffn).banks[0].down.bias.defined());
+      std::get<DenseFfnConfig>(std::get<BankedFfnConfig>(layer.ffn).banks[0])
+          .down.bias.defined());
 }
 
 TEST(NoetherUntied, TakesTheMlpSizeAsAFactorToo) {

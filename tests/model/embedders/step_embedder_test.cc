@@ -199,11 +199,25 @@ TEST(StepEmbedder, EveryTokenOfABatchHasItsBank) {
   const std::string second = typed.Step({8}, {0});
   EmbedPlan plan;
 
-  typed.embedder().Plan({first, second}, &plan);
+  typed.embedder().Plan({first, second}, {}, &plan);
 
   EXPECT_EQ(*typed.embedder().CountTokens(first), 3);
   EXPECT_EQ(typed.embedder().max_tokens_per_step(), -1);
   EXPECT_THAT(plan.token_banks, ElementsAre(1, 0, 1, 0));
+}
+
+TEST(StepEmbedder, LeavesRowsFreeBeforeSteps) {
+  const TypedTokens typed;
+  const std::string first = typed.Step({5, 6}, {1, 0});
+  const std::string second = typed.Step({8}, {0});
+  EmbedPlan plan;
+
+  typed.embedder().Plan({first, second}, {RowGap{0, 1, 0}, RowGap{1, 2, 1}},
+                        &plan);
+
+  EXPECT_THAT(plan.first_rows, ElementsAre(1, 5));
+  EXPECT_EQ(plan.num_rows, 6);
+  EXPECT_THAT(plan.token_banks, ElementsAre(0, 1, 0, 1, 1, 0));
 }
 
 TEST(StepEmbedder, AStepMustNameABankThatExistsForEveryToken) {

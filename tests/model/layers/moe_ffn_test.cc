@@ -225,5 +225,36 @@ TEST_F(MoeFfnTest, CapacityIsCountedPerSession) {
   }
 }
 
+// Every expert takes the ceil(0.4 * 5) = 2 best tokens of each session.
+TEST_F(MoeFfnTest, ExpertsMayChooseTheirTokensPerSession) {
+  MoeConfig moe = RandomMoe();
+  moe.choice = MoeChoice::kByExpert;
+  moe.scores = RouterScores::kSigmoid;
+  moe.capacity_factor = 0.4;
+  moe.selection_bias = at::Tensor();
+  moe.shared_experts.clear();
+  const at::Tensor x = at::randn({10, kDim});
+  at::Tensor want = at::zeros({10, kDim}, at::kDouble);
+  const at::Tensor scores =
+      at::sigmoid(at::linear(x, moe.router.weight).to(at::kDouble));
+  for (const std::int64_t first : {0, 5}) {
+    for (std::int64_t e = 0; e < kNumExperts; ++e) {
+      const at::Tensor order =
+          at::argsort(scores.narrow(0, first, 5).select(1, e), 0, true);
+      for (std::int64_t i = 0; i < 2; ++i) {
+        const std::int64_t row = first + order[i].item<std::int64_t>();
+        want[row] += Expert(moe.experts[static_cast<std::size_t>(e)],
+                            x[row].to(at::kDouble)) *
+                     scores[row][e];
+      }
+    }
+  }
+  for (const auto& kernels : sets_) {
+    ExpectClose(RunLayer(*kernels, moe, x, {5, 5}), want);
+    ExpectClose(RunLayer(*kernels, moe, x.narrow(0, 5, 5).contiguous(), {5}),
+                want.narrow(0, 5, 5));
+  }
+}
+
 }  // namespace
 }  // namespace stepd

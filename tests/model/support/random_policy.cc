@@ -3,6 +3,7 @@
 
 #include "tests/model/support/random_policy.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdlib>
@@ -113,6 +114,21 @@ MlaConfig RandomMla(const RandomPolicyShape& shape) {
   return mla;
 }
 
+CrossAttentionConfig RandomCrossAttention(const RandomPolicyShape& shape) {
+  const std::int64_t d = shape.hidden_dim;
+  const std::int64_t q = std::int64_t{shape.num_heads} * shape.head_dim;
+  const std::int64_t kv = std::int64_t{shape.num_kv_heads} * shape.head_dim;
+  CrossAttentionConfig cross;
+  cross.num_heads = shape.num_heads;
+  cross.num_kv_heads = shape.num_kv_heads;
+  cross.head_dim = shape.head_dim;
+  cross.q = RandomLinear(q, d, false);
+  cross.k = RandomLinear(kv, d, false);
+  cross.v = RandomLinear(kv, d, false);
+  cross.o = RandomLinear(d, q, false);
+  return cross;
+}
+
 AttentionConfig RandomAttention(const RandomPolicyShape& shape,
                                 AttentionKind kind) {
   switch (kind) {
@@ -125,6 +141,8 @@ AttentionConfig RandomAttention(const RandomPolicyShape& shape,
           RandomLinear(shape.hidden_dim, shape.hidden_dim, false)};
     case AttentionKind::kNoOp:
       return NoOp();
+    case AttentionKind::kCross:
+      return RandomCrossAttention(shape);
   }
   std::abort();
 }
@@ -132,19 +150,25 @@ AttentionConfig RandomAttention(const RandomPolicyShape& shape,
 FfnConfig RandomFfnOfKind(const RandomPolicyShape& shape, FfnKind kind) {
   switch (kind) {
     case FfnKind::kDense:
-      break;
     case FfnKind::kMoe:
-      return RandomMoe(shape);
+      break;
     case FfnKind::kLinear:
       return LinearMixer{
           RandomLinear(shape.hidden_dim, shape.hidden_dim, false)};
     case FfnKind::kNoOp:
       return NoOp();
   }
-  if (shape.num_banks == 1) return RandomFfn(shape);
+  const bool is_moe = kind == FfnKind::kMoe;
+  if (shape.num_banks == 1) {
+    return is_moe ? FfnConfig(RandomMoe(shape)) : RandomFfn(shape);
+  }
   BankedFfnConfig ffn;
   for (int i = 0; i < shape.num_banks; ++i) {
-    ffn.banks.push_back(RandomFfn(shape));
+    if (is_moe) {
+      ffn.banks.emplace_back(RandomMoe(shape));
+    } else {
+      ffn.banks.emplace_back(RandomFfn(shape));
+    }
   }
   return ffn;
 }
@@ -156,13 +180,18 @@ LayerConfig RandomLayer(const RandomPolicyShape& shape, int i) {
   layer.attention =
       RandomAttention(shape, shape.attention[number % shape.attention.size()]);
   layer.ffn = RandomFfnOfKind(shape, shape.ffn[number % shape.ffn.size()]);
+  const auto norm = [&] {
+    NormConfig norm = RandomNorm(shape.hidden_dim);
+    if (shape.has_banked_norms) {
+      norm.weight = at::rand({shape.num_banks, shape.hidden_dim}) + 0.5;
+    }
+    return norm;
+  };
   // A no-op has no norm.
   if (!std::holds_alternative<NoOp>(layer.attention)) {
-    layer.attention_norm = RandomNorm(shape.hidden_dim);
+    layer.attention_norm = norm();
   }
-  if (!std::holds_alternative<NoOp>(layer.ffn)) {
-    layer.ffn_norm = RandomNorm(shape.hidden_dim);
-  }
+  if (!std::holds_alternative<NoOp>(layer.ffn)) layer.ffn_norm = norm();
   return layer;
 }
 
@@ -272,6 +301,39 @@ OutputHeadConfig RandomHead(const std::string& name, std::int64_t hidden_dim,
   return head;
 }
 
+void AddSessionInputs(const RandomPolicyShape& shape,
+                      PolicyDescription* policy) {
+  constexpr std::int64_t kNumRows = 5;
+  constexpr std::int64_t kInDim = 7;
+  constexpr std::int64_t kInnerDim = 11;
+  const bool has_source =
+      std::find(shape.attention.begin(), shape.attention.end(),
+                AttentionKind::kCross) != shape.attention.end();
+  if (!has_source && !shape.has_prefix) return;
+  FieldSpec scene;
+  scene.name = "scene";
+  scene.shape = {kNumRows, kInDim};
+  policy->session_fields = {scene};
+  SessionRowsConfig rows;
+  rows.layers = {RandomLinear(kInnerDim, kInDim, true),
+                 RandomLinear(shape.hidden_dim, kInnerDim, true)};
+  if (shape.has_prefix) {
+    PrefixConfig& prefix = policy->prefix.emplace();
+    prefix.rows = rows;
+    prefix.tokens.bank = shape.num_banks - 1;
+    prefix.tokens.has_own_positions = shape.has_own_positions;
+  }
+  if (!has_source) return;
+  FieldSpec mask;
+  mask.name = "mask";
+  mask.dtype = DType::kBool;
+  mask.shape = {kNumRows};
+  mask.required = false;
+  policy->session_fields.push_back(mask);
+  rows.mask_field = 1;
+  policy->source = rows;
+}
+
 }  // namespace
 
 RandomPolicyShape MakeRandomShape(int seed) {
@@ -313,6 +375,7 @@ PolicyDescription MakeRandomPolicy(const RandomPolicyShape& shape, int seed) {
       is_typed ? TypedTokensEmbedder(shape) : RandomEmbedder(shape);
   policy.decoder.hidden_dim = shape.hidden_dim;
   policy.decoder.stages = RandomStages(shape);
+  AddSessionInputs(shape, &policy);
   policy.heads = {RandomHead("q", shape.hidden_dim, kNumActions),
                   RandomHead("value", shape.hidden_dim, 1)};
   policy.action = {"q", ScoreRule::kOutput, kNumActions};
@@ -341,6 +404,9 @@ std::vector<std::string> MakeRandomSteps(const std::vector<FieldSpec>& fields,
                   field.min.value_or(0), field.max.value_or(1))(generator);
           storage[f].append(reinterpret_cast<const char*>(&value),
                             sizeof(value));
+        } else if (field.dtype == DType::kBool) {
+          // Never all false.
+          storage[f].push_back(i == 0 || generator() % 2 == 0 ? '\1' : '\0');
         } else {
           const float value = normal(generator);
           storage[f].append(reinterpret_cast<const char*>(&value),

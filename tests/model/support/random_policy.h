@@ -17,7 +17,7 @@
 
 namespace stepd {
 
-enum class AttentionKind { kGqa, kMla, kLinear, kNoOp };
+enum class AttentionKind { kGqa, kMla, kLinear, kNoOp, kCross };
 enum class FfnKind { kDense, kMoe, kLinear, kNoOp };
 
 struct RandomPolicyShape {
@@ -43,14 +43,20 @@ struct RandomPolicyShape {
   // More than 1: the fields are "tokens" and "token_types", and every linear of
   // a layer exists once per type.
   int num_banks = 1;
+  bool has_banked_norms = false;
   bool has_rope = true;
   // Of the kernel set that runs it.
   WeightPrecision precision = WeightPrecision::kFloat32;
+  // A session's "scene" is tokens of the last bank, before its first step's.
+  bool has_prefix = false;
+  bool has_own_positions = false;  // PrefixTokens
 };
 
 // Fields "action" (int64, 5 values), "obs" (float32 [3]) and "image" (float32
 // [4]); or "tokens" (float32 [-1, D]) and "token_types" (int64 [-1]). Heads "q"
-// [5] (the action head) and "value" [1].
+// [5] (the action head) and "value" [1]. Session inputs, for a prefix or for
+// cross-attention: "scene" (float32 [5, 7]); for cross-attention "mask" too
+// (bool [5]).
 PolicyDescription MakeRandomPolicy(const RandomPolicyShape& shape, int seed);
 
 // A shape that the seed decides: sizes, kinds of layers, loops.
