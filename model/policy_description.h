@@ -29,6 +29,8 @@ struct PolicyDescription {
   EmbedderConfig embedder;
   std::optional<PrefixConfig> prefix;       // tokens before the first step's
   std::optional<SessionRowsConfig> source;  // what cross-attention reads
+  // One row that sets norms and gates (ModulationConfig).
+  std::optional<SessionRowsConfig> condition;
   DecoderConfig decoder;
   std::vector<OutputHeadConfig> heads;
   ActionConfig action;

@@ -71,6 +71,7 @@ class TransformerPolicy : public Policy {
   StepEmbedder embedder_;
   std::optional<SessionEmbedder> prefix_;
   std::optional<SessionEmbedder> source_;
+  std::optional<SessionEmbedder> condition_;
   Decoder decoder_;
   BatchPlanOptions plan_options_;
   std::vector<PlacedHead> heads_;
@@ -101,7 +102,7 @@ class TransformerRunner : public PolicyRunner {
   absl::StatusOr<std::unique_ptr<PreparedInputs>> MakePreparedInputs(
       absl::string_view session_inputs) const;
   void EmbedPrefixes(const StepBatch& batch, float* x) const;
-  void FindSources(const StepBatch& batch);
+  void FindPreparedInputs(const StepBatch& batch);
   void ReadRows(const float* x, const float* read, OutputMask wanted,
                 StepResult* result);
   // `values` [rows, width] become entry `entry` of the rows of an output.
@@ -118,14 +119,14 @@ class TransformerRunner : public PolicyRunner {
   // Of the batch at hand; members so that their memory is kept.
   BatchPlan plan_;
   std::vector<const SourceCache*> sources_;
+  std::vector<const float*> modulations_;
   std::vector<float> stacked_values_;  // of the stacked head at hand
 };
 
 // What is derived of a session's inputs once.
 struct TransformerInputs : PreparedInputs {
-  explicit TransformerInputs(SourceCache source) : source(std::move(source)) {}
-
-  SourceCache source;
+  std::optional<SourceCache> source;
+  at::Tensor modulations;
 };
 
 OutputMask Bit(int output) { return OutputMask{1} << output; }
@@ -148,6 +149,10 @@ TransformerPolicy::TransformerPolicy(const PolicyDescription& description,
   }
   if (description.source.has_value()) {
     source_.emplace(*description.source, description.session_fields, *kernels_);
+  }
+  if (description.condition.has_value()) {
+    condition_.emplace(*description.condition, description.session_fields,
+                       *kernels_);
   }
   PlaceHeads(description);
   spec_.num_prefix_tokens = plan_options_.num_prefix_tokens;
@@ -237,7 +242,8 @@ absl::StatusOr<int> TransformerPolicy::CountTokens(
 
 absl::Status TransformerPolicy::CheckSessionInputs(
     absl::string_view session_inputs) const {
-  for (const std::optional<SessionEmbedder>* rows : {&prefix_, &source_}) {
+  for (const std::optional<SessionEmbedder>* rows :
+       {&prefix_, &source_, &condition_}) {
     if (!rows->has_value()) continue;
     const absl::Status status = (*rows)->Check(session_inputs);
     if (!status.ok()) return status;
@@ -293,7 +299,10 @@ absl::Status TransformerRunner::Forward(const StepBatch& batch,
 
 absl::StatusOr<std::shared_ptr<const PreparedInputs>>
 TransformerRunner::PrepareInputs(absl::string_view session_inputs) {
-  if (!policy_.decoder_.reads_source()) return nullptr;
+  if (!policy_.decoder_.reads_source() &&
+      policy_.decoder_.condition_dim() == 0) {
+    return nullptr;
+  }
   try {
     return prepared_.FindOrMake(
         session_inputs, [&] { return MakePreparedInputs(session_inputs); });
@@ -306,16 +315,27 @@ TransformerRunner::PrepareInputs(absl::string_view session_inputs) {
 absl::StatusOr<std::unique_ptr<PreparedInputs>>
 TransformerRunner::MakePreparedInputs(absl::string_view session_inputs) const {
   const at::NoGradGuard no_grad;
-  const SessionEmbedder& embedder = *policy_.source_;
-  at::Tensor rows = at::empty(
-      {embedder.num_rows(), embedder.dim()},
-      at::TensorOptions(at::kFloat).device(policy_.kernels_->device()));
-  const std::int64_t num_rows =
-      embedder.Embed(session_inputs, rows.data_ptr<float>());
-  absl::StatusOr<SourceCache> source =
-      policy_.decoder_.ReadSource(rows.const_data_ptr<float>(), num_rows);
-  if (!source.ok()) return source.status();
-  return std::make_unique<TransformerInputs>(*std::move(source));
+  const auto embed = [&](const SessionEmbedder& embedder, at::Tensor* rows) {
+    *rows = at::empty(
+        {embedder.num_rows(), embedder.dim()},
+        at::TensorOptions(at::kFloat).device(policy_.kernels_->device()));
+    return embedder.Embed(session_inputs, rows->data_ptr<float>());
+  };
+  auto prepared = std::make_unique<TransformerInputs>();
+  at::Tensor rows;
+  if (policy_.decoder_.reads_source()) {
+    const std::int64_t num_rows = embed(*policy_.source_, &rows);
+    absl::StatusOr<SourceCache> source =
+        policy_.decoder_.ReadSource(rows.const_data_ptr<float>(), num_rows);
+    if (!source.ok()) return source.status();
+    prepared->source = *std::move(source);
+  }
+  if (policy_.decoder_.condition_dim() > 0) {
+    embed(*policy_.condition_, &rows);
+    prepared->modulations =
+        policy_.decoder_.PrepareModulations(rows.const_data_ptr<float>());
+  }
+  return prepared;
 }
 
 // embed -> layout -> decode -> gather each answered step's last token -> heads
@@ -333,10 +353,11 @@ void TransformerRunner::ForwardOrThrow(const StepBatch& batch,
                     num_rows * policy_.decoder_.hidden_dim());
   policy_.embedder_.Embed(plan_.steps(), x);
   EmbedPrefixes(batch, x);
-  FindSources(batch);
+  FindPreparedInputs(batch);
   policy_.decoder_.Forward({plan_.layout(),
                             {plan_.answered_rows(), policy_.read_layers_, read},
-                            sources_},
+                            sources_,
+                            modulations_},
                            &state_, &scratch_, x);
   result->num_rows = num_rows;
   result->outputs.resize(policy_.spec_.outputs.size());
@@ -352,13 +373,18 @@ void TransformerRunner::EmbedPrefixes(const StepBatch& batch, float* x) const {
   }
 }
 
-void TransformerRunner::FindSources(const StepBatch& batch) {
+void TransformerRunner::FindPreparedInputs(const StepBatch& batch) {
   sources_.clear();
-  if (!policy_.decoder_.reads_source()) return;
+  modulations_.clear();
   for (const SessionSlice& slice : batch.slices) {
-    const auto& prepared =
-        static_cast<const TransformerInputs&>(*slice.prepared_inputs);
-    sources_.push_back(&prepared.source);
+    const auto* prepared =
+        static_cast<const TransformerInputs*>(slice.prepared_inputs);
+    if (policy_.decoder_.reads_source()) {
+      sources_.push_back(&*prepared->source);
+    }
+    if (policy_.decoder_.condition_dim() > 0) {
+      modulations_.push_back(prepared->modulations.const_data_ptr<float>());
+    }
   }
 }
 

@@ -59,9 +59,6 @@ Shape ReadShape(ConfigReader* config) {
   shape.block = ReadUntiedBlockShape(config);
   ReadTypes(config, &shape);
   shape.depth = config->RequireInt("depth");
-  if (shape.block.condition_dim > 0) {
-    config->Fail("config.condition_dim", "conditions are not supported");
-  }
   if (shape.block.rope_axes != 1) {
     config->Fail("rope.input_dim", "is not 1: a token's position is its index");
   }
@@ -98,6 +95,15 @@ void AddTypedTokens(const Shape& s, PolicyDescription* policy) {
   policy->embedder.fields = {std::move(given)};
 }
 
+// Given once: cached keys and values were computed with it.
+void AddCondition(const Shape& s, PolicyDescription* policy) {
+  FieldSpec condition;
+  condition.name = "condition";
+  condition.shape = {s.block.condition_dim};
+  policy->session_fields = {std::move(condition)};
+  policy->condition.emplace();
+}
+
 absl::StatusOr<PolicyDescription> ReadNoetherUntied(const ConfigFile& config,
                                                     TensorSource* source) {
   absl::Status error;
@@ -118,6 +124,7 @@ absl::StatusOr<PolicyDescription> ReadNoetherUntied(const ConfigFile& config,
   }
   policy.decoder.stages.push_back(std::move(stage));
   AddTypedTokens(s, &policy);
+  if (s.block.condition_dim > 0) AddCondition(s, &policy);
   if (!error.ok()) return error;
   return policy;
 }

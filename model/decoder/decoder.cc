@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <utility>
 
+#include "ATen/Functions.h"
 #include "model/layers/layer_description.h"
 
 namespace stepd {
@@ -51,9 +52,12 @@ void Decoder::AddStage(const StageConfig& config) {
       source_slot = static_cast<int>(source_slots_.size());
       source_slots_.push_back(*source);
     }
-    stage.layers.push_back({std::move(built),
-                            AddRope(FindRope(layer.attention)), slot,
-                            source_slot, static_cast<int>(layers_.size())});
+    const std::int64_t modulation_size = built.modulation_size();
+    if (modulation_size > 0) condition_dim_ = built.condition_dim();
+    stage.layers.push_back(
+        {std::move(built), AddRope(FindRope(layer.attention)), slot,
+         source_slot, modulation_size_, static_cast<int>(layers_.size())});
+    modulation_size_ += modulation_size;
     layers_.push_back(std::move(spec));
   }
   stage.slots_per_visit = static_cast<int>(slots.size());
@@ -147,6 +151,21 @@ absl::StatusOr<SourceCache> Decoder::ReadSource(const float* rows,
   return source;
 }
 
+at::Tensor Decoder::PrepareModulations(const float* condition) const {
+  at::Tensor modulations =
+      at::empty({modulation_size_},
+                at::TensorOptions(at::kFloat).device(kernels_.device()));
+  for (const Stage& stage : stages_) {
+    for (const PlacedLayer& placed : stage.layers) {
+      if (placed.layer.modulation_size() == 0) continue;
+      placed.layer.PrepareModulation(
+          kernels_, condition,
+          modulations.data_ptr<float>() + placed.modulation);
+    }
+  }
+  return modulations;
+}
+
 void Decoder::Forward(const DecoderBatch& batch, DecoderState* state,
                       Scratch* scratch, float* x) const {
   const Scratch::Scope scope(scratch);
@@ -184,6 +203,7 @@ void Decoder::RunLayers(const Pass& pass, const Stage& stage, int visit,
   inputs.layout = &pass.batch.layout;
   inputs.scratch = pass.scratch;
   std::vector<kernels::SourceKv> sources;
+  std::vector<const float*> modulations;
   for (const PlacedLayer& placed : stage.layers) {
     if (placed.rope != kNone) {
       inputs.rope = pass.ropes[static_cast<std::size_t>(placed.rope)];
@@ -198,6 +218,13 @@ void Decoder::RunLayers(const Pass& pass, const Stage& stage, int visit,
         sources.push_back(source->slot(placed.source_slot));
       }
       inputs.sources = sources;
+    }
+    if (placed.layer.modulation_size() > 0) {
+      modulations.clear();
+      for (const float* of_session : pass.batch.modulations) {
+        modulations.push_back(of_session + placed.modulation);
+      }
+      inputs.modulations = modulations;
     }
     placed.layer.Forward(kernels_, inputs, x);
     ReadRows(pass.batch.reads, placed.number, x);

@@ -13,6 +13,7 @@
 #include <optional>
 #include <vector>
 
+#include "ATen/core/Tensor.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "model/decoder/decoder_config.h"
@@ -48,6 +49,8 @@ struct DecoderBatch {
   LayerReads reads;
   // [B] of the sessions; empty if the decoder reads none.
   absl::Span<const SourceCache* const> sources;
+  // [B] of the sessions, from PrepareModulations(); empty if there are none.
+  absl::Span<const float* const> modulations;
 };
 
 class Decoder {
@@ -80,6 +83,12 @@ class Decoder {
   absl::StatusOr<SourceCache> ReadSource(const float* rows,
                                          std::int64_t num_rows) const;
 
+  // The size of the condition that sets norms and gates; 0: there is none.
+  std::int64_t condition_dim() const { return condition_dim_; }
+  // What a session's condition [condition_dim()] on the device makes of the
+  // layers' norms and gates. REQUIRES: condition_dim() > 0.
+  at::Tensor PrepareModulations(const float* condition) const;
+
   // The final norm, in place, on rows that are read; nothing if there is none.
   void FinishRows(float* x, std::int64_t rows) const;
 
@@ -88,10 +97,11 @@ class Decoder {
 
   struct PlacedLayer {
     Layer layer;
-    int rope;         // index into ropes_, or kNone
-    int kv_slot;      // of the first visit, or kNone
-    int source_slot;  // or kNone
-    int number;       // counted over all stages
+    int rope;                 // index into ropes_, or kNone
+    int kv_slot;              // of the first visit, or kNone
+    int source_slot;          // or kNone
+    std::int64_t modulation;  // where in a session's modulations
+    int number;               // counted over all stages
   };
   struct Stage {
     std::vector<PlacedLayer> layers;
@@ -124,6 +134,8 @@ class Decoder {
   std::vector<RopeConfig> ropes_;
   std::vector<KvCacheSpec> kv_slots_;
   std::vector<KvCacheSpec> source_slots_;
+  std::int64_t condition_dim_ = 0;
+  std::int64_t modulation_size_ = 0;  // numbers, of all layers
   std::vector<LayerSpec> layers_;
   std::optional<Norm> final_norm_;
 };

@@ -112,7 +112,8 @@ struct EmbedderConfig {
 
 // Rows that a session's inputs give: every row of a field through linears.
 struct SessionRowsConfig {
-  int field = 0;        // into PolicySpec::session_fields; float32 {rows, in}
+  // Into PolicySpec::session_fields; float32 {rows, in}, or {in}: one row.
+  int field = 0;
   int mask_field = -1;  // bool {rows}: false leaves a row out; -1: none
   // With `activation` between them; none: the rows are the values themselves.
   std::vector<LinearWeights> layers;

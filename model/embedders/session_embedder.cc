@@ -22,8 +22,8 @@ SessionEmbedder::SessionEmbedder(const SessionRowsConfig& config,
       mask_field_(config.mask_field),
       activation_(config.activation) {
   const FieldSpec& field = session_fields[static_cast<std::size_t>(field_)];
-  num_rows_ = field.shape[0];
-  in_dim_ = field.shape[1];
+  num_rows_ = field.shape.size() == 1 ? 1 : field.shape.front();
+  in_dim_ = field.shape.back();
   for (const LinearWeights& layer : config.layers) {
     layers_.push_back(kernels.Pack({layer}));
   }

@@ -26,8 +26,8 @@ namespace stepd {
 class SessionEmbedder {
  public:
   // `kernels` must outlive the embedder.
-  // REQUIRES: the fields that `config` names have fixed shapes, {rows, in} and
-  // {rows}.
+  // REQUIRES: the fields that `config` names have fixed shapes, {rows, in} or
+  // {in}, and {rows}.
   SessionEmbedder(const SessionRowsConfig& config,
                   const std::vector<FieldSpec>& session_fields,
                   const kernels::KernelSet& kernels);

@@ -131,7 +131,7 @@ class TransformerPolicyTest : public testing::TestWithParam<RandomPolicyShape> {
 };
 
 std::vector<RandomPolicyShape> Shapes() {
-  std::vector<RandomPolicyShape> shapes(18);
+  std::vector<RandomPolicyShape> shapes(20);
   shapes[0].name = "gqa";
   shapes[1].name = "mha_concat_compute_tokens";
   shapes[1].num_kv_heads = 4;
@@ -194,6 +194,14 @@ std::vector<RandomPolicyShape> Shapes() {
   shapes[17].name = "prefix_and_cross_attention";
   shapes[17].has_prefix = true;
   shapes[17].attention = {AttentionKind::kCross, AttentionKind::kMla};
+  shapes[18].name = "condition_and_banks";
+  shapes[18].num_banks = 3;
+  shapes[18].condition_dim = 4;
+  shapes[19].name = "condition_and_cross_attention";
+  shapes[19].num_layers = 3;
+  shapes[19].attention = {AttentionKind::kGqa, AttentionKind::kCross};
+  shapes[19].ffn = {FfnKind::kMoe, FfnKind::kDense, FfnKind::kNoOp};
+  shapes[19].condition_dim = 3;
   for (int seed = 0; seed < 16; ++seed) {
     shapes.push_back(MakeRandomShape(seed));
   }

@@ -29,6 +29,9 @@
 #include "model/layers/gqa_attention.h"
 #include "model/modules/pattern_stack.h"
 #include "model/modules/token_specs.h"
+#include "model/policy_description.h"
+#include "model/step.h"
+#include "model/transformer_policy.h"
 #include "nlohmann/json.hpp"
 
 namespace stepd {
@@ -400,6 +403,98 @@ TEST_P(NoetherModulesTest, PatternsThatAreLeftOutMeanAllToAll) {
 
   ASSERT_TRUE(rows.ok()) << rows.status();
   ExpectClose(rows->back(), recorded.expected("all.y"), "all");
+}
+
+// ---- The same layers, served --------------------------------------------
+
+// A policy of the recorded block over typed tokens, with a condition.
+PolicyDescription PolicyOf(Recorded* recorded) {
+  const UntiedBlockShape shape = recorded->shape();
+  PolicyDescription policy;
+  policy.fields.resize(2);
+  policy.fields[0].name = "tokens";
+  policy.fields[0].shape = {-1, shape.dim};
+  policy.fields[1].name = "token_types";
+  policy.fields[1].dtype = DType::kInt64;
+  policy.fields[1].shape = {-1};
+  FieldEmbedding tokens;
+  tokens.content = GivenEmbedding();
+  tokens.bank_field = 1;
+  policy.embedder.hidden_dim = shape.dim;
+  policy.embedder.num_banks = 2;
+  policy.embedder.fields = {tokens};
+  policy.session_fields.resize(1);
+  policy.session_fields[0].name = "condition";
+  policy.session_fields[0].shape = {shape.condition_dim};
+  policy.condition.emplace();
+  policy.decoder.hidden_dim = shape.dim;
+  policy.decoder.stages.resize(1);
+  policy.decoder.stages[0].layers = {checkpoint::ReadUntiedBlock(
+      shape, "attention_block", recorded->weights())};
+  return policy;
+}
+
+FieldValue ValueOf(const at::Tensor& tensor) {
+  return {static_cast<const char*>(tensor.const_data_ptr()), tensor.numel()};
+}
+
+// Token by token, each sees itself and what came before: as a policy that
+// serves, and as patterns with one group per token.
+TEST_P(NoetherModulesTest, ServedTokensAreThoseOfCausalPatterns) {
+  Recorded recorded("transformer_block_cond");
+  Recorded again("transformer_block_cond");
+  const PatternStack stack = MakeStack(&recorded, *kernels_);
+  PatternStackInputs inputs = InputsOf(recorded, recorded.calls()[0]);
+  const std::int64_t num_tokens = inputs.x.size(1);
+  const std::vector<std::int32_t> banks =
+      *BanksOfTokens(inputs.specs, num_tokens, 2);
+  inputs.x = inputs.x.narrow(0, 0, 1).contiguous();
+  inputs.condition = inputs.condition.narrow(0, 0, 1).contiguous();
+  inputs.coordinates =
+      at::arange(num_tokens).to(at::kFloat).reshape({1, num_tokens, 1});
+  inputs.specs.clear();
+  inputs.patterns = {{}};
+  std::vector<std::string> past;
+  for (std::int32_t bank : banks) {
+    past.push_back((bank == 0 ? "a_" : "b_") + std::to_string(past.size()));
+    inputs.specs.push_back({past.back(), 1});
+    inputs.patterns[0].push_back({{past.back()}, past});
+  }
+  const auto want = stack.Forward(inputs);
+  ASSERT_TRUE(want.ok()) << want.status();
+
+  const PolicyDescription description = PolicyOf(&again);
+  auto policy = CreateTransformerPolicy(description, std::move(kernels_));
+  ASSERT_TRUE(policy.ok()) << policy.status();
+  auto runner = *(*policy)->CreateRunner({4, 64});
+  std::string session_inputs;
+  StepLayout(description.session_fields)
+      .Encode({ValueOf(inputs.condition)}, &session_inputs);
+  const auto prepared = *runner->PrepareInputs(session_inputs);
+  const std::vector<std::int32_t> blocks = {2};
+  for (std::int64_t i = 0; i < num_tokens; ++i) {
+    const at::Tensor type = at::full(
+        {1}, std::int64_t{banks[static_cast<std::size_t>(i)]}, at::kLong);
+    std::string step;
+    StepLayout(description.fields)
+        .Encode({ValueOf(inputs.x[0][i]), ValueOf(type)}, &step);
+    StepBatch batch;
+    SessionSlice& slice = batch.slices.emplace_back();
+    slice.steps = {step};
+    slice.num_cached_tokens = i;
+    slice.blocks = blocks;
+    slice.num_answered = 1;
+    slice.session_inputs = session_inputs;
+    slice.prepared_inputs = prepared.get();
+    batch.outputs = 1;  // "hidden", the only one
+    StepResult result;
+    ASSERT_TRUE(runner->Forward(batch, &result).ok());
+
+    const at::Tensor got = at::from_blob(
+        result.outputs[0].data(), {description.decoder.hidden_dim}, at::kFloat);
+    ExpectClose(got, want->back()[0][i], "token " + std::to_string(i));
+    EXPECT_TRUE(result.scores.empty());
+  }
 }
 
 // ---- What upstream refuses (errors.json) --------------------------------

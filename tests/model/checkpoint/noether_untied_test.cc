@@ -3,6 +3,7 @@
 
 #include "model/checkpoint/noether_untied.h"
 
+#include <cstddef>
 #include <string>
 #include <variant>
 #include <vector>
@@ -37,6 +38,13 @@ std::string ErrorOf(const GoldenCheckpoint& checkpoint) {
 
 const GqaConfig& AttentionOf(const PolicyDescription& policy) {
   return std::get<GqaConfig>(policy.decoder.stages[0].layers[0].attention);
+}
+
+// The MLP of one bank of the first layer.
+const DenseFfnConfig& MlpOf(const PolicyDescription& policy, int bank) {
+  const auto& ffn =
+      std::get<BankedFfnConfig>(policy.decoder.stages[0].layers[0].ffn);
+  return std::get<DenseFfnConfig>(ffn.banks[static_cast<std::size_t>(bank)]);
 }
 
 at::Tensor TensorOf(const GoldenCheckpoint& checkpoint,
@@ -103,9 +111,8 @@ TEST(NoetherUntied, ReadsOneBankPerTypeWithTheLayerScaleFoldedIn) {
                         gamma * TensorOf(checkpoint, block + "proj.bias.2")));
   const auto& mlp = std::get<BankedFfnConfig>(layer.ffn);
   ASSERT_THAT(mlp.banks, SizeIs(3));
-  const auto& ffn = std::get<DenseFfnConfig>(mlp.banks[0]);
-  EXPECT_EQ(ffn.activation, Activation::kGelu);
-  EXPECT_FALSE(ffn.gate.weight.defined());
+  EXPECT_EQ(MlpOf(*policy, 0).activation, Activation::kGelu);
+  EXPECT_FALSE(MlpOf(*policy, 0).gate.weight.defined());
 }
 
 TEST(NoetherUntied, HasNoRotationUnlessAsked) {
@@ -137,11 +144,7 @@ TEST(NoetherUntied, TransposesSquareMatricesOfInOutModels) {
 
   ASSERT_TRUE(policy.ok()) << policy.status();
   EXPECT_TRUE(at::equal(AttentionOf(*policy).banks[1].q.weight, stored.t()));
-  const auto& layer = policy->decoder.stages[0].layers[0];
-  EXPECT_TRUE(at::equal(
-      std::get<DenseFfnConfig>(std::get<BankedFfnConfig>(layer.ffn).banks[1])
-          .up.weight,
-      up));
+  EXPECT_TRUE(at::equal(MlpOf(*policy, 1).up.weight, up));
 }
 
 TEST(NoetherUntied, LeavesOutBiasesOfBlocksButNotOfMlps) {
@@ -161,9 +164,7 @@ TEST(NoetherUntied, LeavesOutBiasesOfBlocksButNotOfMlps) {
   EXPECT_FALSE(AttentionOf(*policy).banks[0].q.bias.defined());
   const auto& layer = policy->decoder.stages[0].layers[0];
   EXPECT_FALSE(layer.attention_norm.bias.defined());
-  EXPECT_TRUE(
-      std::get<DenseFfnConfig>(std::get<BankedFfnConfig>(layer.ffn).banks[0])
-          .down.bias.defined());
+  EXPECT_TRUE(MlpOf(*policy, 0).down.bias.defined());
 }
 
 TEST(NoetherUntied, TakesTheMlpSizeAsAFactorToo) {
@@ -172,6 +173,66 @@ TEST(NoetherUntied, TakesTheMlpSizeAsAFactorToo) {
   checkpoint.config["config"]["mlp_expansion_factor"] = 2;
 
   EXPECT_TRUE(Read(checkpoint).ok()) << ErrorOf(checkpoint);
+}
+
+// The stack with a condition of 5 numbers instead of norms' weights.
+GoldenCheckpoint Conditioned() {
+  GoldenCheckpoint checkpoint = LoadGolden(kStack);
+  checkpoint.config["config"]["condition_dim"] = 5;
+  std::vector<StoredTensor> tensors;
+  for (const StoredTensor& tensor : checkpoint.tensors) {
+    if (tensor.name.find(".norm") == std::string::npos) {
+      tensors.push_back(tensor);
+    }
+  }
+  static const std::string kZeros(6 * 16 * 5 * sizeof(float), '\0');
+  for (int i = 0; i < 3; ++i) {
+    const std::string name =
+        "blocks." + std::to_string(i) + ".modulation.project.";
+    StoredTensor weight = tensors.front();
+    weight.name = name + "weight";
+    weight.shape = {6 * 16, 5};
+    weight.strides = RowMajorStrides(weight.shape);
+    weight.bytes = kZeros;
+    StoredTensor bias = weight;
+    bias.name = name + "bias";
+    bias.shape = {6 * 16};
+    bias.strides = RowMajorStrides(bias.shape);
+    bias.bytes = absl::string_view(kZeros).substr(0, 6 * 16 * sizeof(float));
+    tensors.push_back(weight);
+    tensors.push_back(bias);
+  }
+  checkpoint.tensors = tensors;
+  return checkpoint;
+}
+
+TEST(NoetherUntied, TakesTheConditionAsASessionInput) {
+  const auto policy = Read(Conditioned());
+
+  ASSERT_TRUE(policy.ok()) << policy.status();
+  ASSERT_THAT(policy->session_fields, SizeIs(1));
+  EXPECT_EQ(policy->session_fields[0].name, "condition");
+  EXPECT_THAT(policy->session_fields[0].shape, ElementsAre(5));
+  ASSERT_TRUE(policy->condition.has_value());
+  const LayerConfig& layer = policy->decoder.stages[0].layers[0];
+  EXPECT_FALSE(layer.attention_norm.weight.defined());
+  ASSERT_TRUE(layer.modulation.has_value());
+  EXPECT_EQ(layer.modulation->project.weight.size(0), 6 * 16);
+}
+
+TEST(NoetherUntied, NamesDamagedTensorsOfConditions) {
+  const GoldenCheckpoint whole = Conditioned();
+
+  ExpectMissingTensorsNamed(kNoetherUntied, whole);
+  ExpectMisshapenTensorsNamed(kNoetherUntied, whole);
+}
+
+TEST(NoetherUntied, NeedsBiasesForConditions) {
+  GoldenCheckpoint checkpoint = Conditioned();
+  checkpoint.config["config"]["bias"] = false;
+
+  EXPECT_THAT(ErrorOf(checkpoint),
+              HasSubstr("config.condition_dim: needs bias to be true"));
 }
 
 TEST(NoetherUntied, NamesDamagedTensors) {
@@ -240,8 +301,6 @@ INSTANTIATE_TEST_SUITE_P(
          "config.mlp_hidden_dim: must be above hidden_dim, 16"},
         {"Attention", "/config/attention_constructor", "\"joint_untied\"",
          "config.attention_constructor: is not dot_product"},
-        {"Condition", "/config/condition_dim", "5",
-         "config.condition_dim: conditions are not supported"},
         {"NoRope", "/rope", "null",
          "rope: is missing, config.use_rope is true"},
         {"RopeUnasked", "/config/use_rope", "false",

@@ -174,6 +174,17 @@ FfnConfig RandomFfnOfKind(const RandomPolicyShape& shape, FfnKind kind) {
 }
 
 // Layer number `i`.
+void AddModulation(const RandomPolicyShape& shape, LayerConfig* layer) {
+  for (NormConfig* norm : {&layer->attention_norm, &layer->ffn_norm}) {
+    norm->weight = at::Tensor();
+    norm->kind = NormKind::kLayer;
+  }
+  layer->modulation.emplace();
+  layer->modulation->dim = shape.hidden_dim;
+  layer->modulation->project =
+      RandomLinear(6 * shape.hidden_dim, shape.condition_dim, true);
+}
+
 LayerConfig RandomLayer(const RandomPolicyShape& shape, int i) {
   const auto number = static_cast<std::size_t>(i);
   LayerConfig layer;
@@ -192,6 +203,7 @@ LayerConfig RandomLayer(const RandomPolicyShape& shape, int i) {
     layer.attention_norm = norm();
   }
   if (!std::holds_alternative<NoOp>(layer.ffn)) layer.ffn_norm = norm();
+  if (shape.condition_dim > 0) AddModulation(shape, &layer);
   return layer;
 }
 
@@ -301,8 +313,7 @@ OutputHeadConfig RandomHead(const std::string& name, std::int64_t hidden_dim,
   return head;
 }
 
-void AddSessionInputs(const RandomPolicyShape& shape,
-                      PolicyDescription* policy) {
+void AddScene(const RandomPolicyShape& shape, PolicyDescription* policy) {
   constexpr std::int64_t kNumRows = 5;
   constexpr std::int64_t kInDim = 7;
   constexpr std::int64_t kInnerDim = 11;
@@ -332,6 +343,16 @@ void AddSessionInputs(const RandomPolicyShape& shape,
   policy->session_fields.push_back(mask);
   rows.mask_field = 1;
   policy->source = rows;
+}
+
+void AddCondition(const RandomPolicyShape& shape, PolicyDescription* policy) {
+  if (shape.condition_dim == 0) return;
+  policy->condition.emplace();
+  policy->condition->field = static_cast<int>(policy->session_fields.size());
+  FieldSpec condition;
+  condition.name = "condition";
+  condition.shape = {shape.condition_dim};
+  policy->session_fields.push_back(condition);
 }
 
 }  // namespace
@@ -375,7 +396,8 @@ PolicyDescription MakeRandomPolicy(const RandomPolicyShape& shape, int seed) {
       is_typed ? TypedTokensEmbedder(shape) : RandomEmbedder(shape);
   policy.decoder.hidden_dim = shape.hidden_dim;
   policy.decoder.stages = RandomStages(shape);
-  AddSessionInputs(shape, &policy);
+  AddScene(shape, &policy);
+  AddCondition(shape, &policy);
   policy.heads = {RandomHead("q", shape.hidden_dim, kNumActions),
                   RandomHead("value", shape.hidden_dim, 1)};
   policy.action = {"q", ScoreRule::kOutput, kNumActions};

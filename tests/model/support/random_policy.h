@@ -50,6 +50,9 @@ struct RandomPolicyShape {
   // A session's "scene" is tokens of the last bank, before its first step's.
   bool has_prefix = false;
   bool has_own_positions = false;  // PrefixTokens
+  // More than 0: the session input "condition" (float32 [condition_dim]) sets
+  // norms, which are of kind kLayer, and gates.
+  std::int64_t condition_dim = 0;
 };
 
 // Fields "action" (int64, 5 values), "obs" (float32 [3]) and "image" (float32
