@@ -323,17 +323,19 @@ TransformerRunner::MakePreparedInputs(absl::string_view session_inputs) const {
   };
   auto prepared = std::make_unique<TransformerInputs>();
   at::Tensor rows;
-  if (policy_.decoder_.reads_source()) {
-    const std::int64_t num_rows = embed(*policy_.source_, &rows);
-    absl::StatusOr<SourceCache> source =
-        policy_.decoder_.ReadSource(rows.const_data_ptr<float>(), num_rows);
-    if (!source.ok()) return source.status();
-    prepared->source = *std::move(source);
-  }
+  const float* modulations = nullptr;
   if (policy_.decoder_.condition_dim() > 0) {
     embed(*policy_.condition_, &rows);
     prepared->modulations =
         policy_.decoder_.PrepareModulations(rows.const_data_ptr<float>());
+    modulations = prepared->modulations.const_data_ptr<float>();
+  }
+  if (policy_.decoder_.reads_source()) {
+    const std::int64_t num_rows = embed(*policy_.source_, &rows);
+    absl::StatusOr<SourceCache> source = policy_.decoder_.ReadSource(
+        rows.const_data_ptr<float>(), num_rows, modulations);
+    if (!source.ok()) return source.status();
+    prepared->source = *std::move(source);
   }
   return prepared;
 }

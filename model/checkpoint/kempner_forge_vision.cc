@@ -216,10 +216,12 @@ LayerConfig ReadCrossBlock(const Shape& shape, const VisionConfig& vision,
   cross.num_heads = static_cast<int>(vision.num_heads);
   cross.num_kv_heads = static_cast<int>(vision.num_kv_heads);
   cross.head_dim = static_cast<int>(head_dim);
-  cross.q = of_attention.Linear("q_proj", shape.dim, shape.dim, Bias::kAbsent);
+  cross.q = {
+      of_attention.Linear("q_proj", shape.dim, shape.dim, Bias::kAbsent)};
   cross.k = of_attention.Linear("k_proj", kv_dim, shape.dim, Bias::kAbsent);
   cross.v = of_attention.Linear("v_proj", kv_dim, shape.dim, Bias::kAbsent);
-  cross.o = of_attention.Linear("o_proj", shape.dim, shape.dim, Bias::kAbsent);
+  cross.o = {
+      of_attention.Linear("o_proj", shape.dim, shape.dim, Bias::kAbsent)};
   Shape norms = shape;
   norms.norm_eps = kCrossNormEps;
   LayerConfig block;

@@ -8,6 +8,7 @@
 #include <string>
 #include <utility>
 
+#include "ATen/Functions.h"
 #include "ATen/TensorOperators.h"
 #include "absl/strings/str_cat.h"
 #include "model/checkpoint/rope_parameters.h"
@@ -106,16 +107,26 @@ LinearWeights Scaled(LinearWeights linear, const at::Tensor& scale) {
   return linear;
 }
 
+// An odd head has one element more than its pairs: it stays as it is.
+RopeConfig RopeOf(const UntiedBlockShape& s) {
+  RopeConfig rope;
+  if (!s.has_rope) return rope;
+  rope.inverse_frequencies =
+      DefaultFrequencies(s.max_wavelength, s.head_dim() / 2 * 2);
+  rope.pairing = s.rope_pairing;
+  return rope;
+}
+
 // Without weights of its own where the session's condition sets them.
 NormConfig ReadNorm(const UntiedBlockShape& s, absl::string_view name,
-                    WeightReader weights) {
+                    std::int64_t dim, WeightReader weights) {
   NormConfig norm;
   norm.kind = NormKind::kLayer;
   norm.eps = static_cast<float>(s.eps);
   if (s.condition_dim > 0) return norm;
-  norm.weight = weights.Take(absl::StrCat(name, ".weight"), {s.dim});
+  norm.weight = weights.Take(absl::StrCat(name, ".weight"), {dim});
   if (s.has_bias) {
-    norm.bias = weights.Take(absl::StrCat(name, ".bias"), {s.dim});
+    norm.bias = weights.Take(absl::StrCat(name, ".bias"), {dim});
   }
   return norm;
 }
@@ -123,10 +134,10 @@ NormConfig ReadNorm(const UntiedBlockShape& s, absl::string_view name,
 // Its linears have biases whatever the block's `bias` says.
 BankedFfnConfig ReadMlp(const UntiedBlockShape& s,
                         const at::Tensor& layer_scale, WeightReader weights) {
-  std::vector<LinearWeights> up = ReadUntiedLinear(
-      s, "layers.0.", s.mlp_dim, s.dim, Bias::kPresent, weights);
-  std::vector<LinearWeights> down = ReadUntiedLinear(
-      s, "layers.1.", s.dim, s.mlp_dim, Bias::kPresent, weights);
+  std::vector<LinearWeights> up =
+      ReadUntiedLinear(s, "layers.0.", {s.mlp_dim, s.dim}, weights);
+  std::vector<LinearWeights> down =
+      ReadUntiedLinear(s, "layers.1.", {s.dim, s.mlp_dim}, weights);
   BankedFfnConfig mlp;
   for (std::size_t bank = 0; bank < down.size(); ++bank) {
     DenseFfnConfig ffn;
@@ -136,6 +147,27 @@ BankedFfnConfig ReadMlp(const UntiedBlockShape& s,
     mlp.banks.push_back(std::move(ffn));
   }
   return mlp;
+}
+
+// The file has scale and shift of the queries' norm, then of the source's, then
+// the gate of the attention and what is the feed-forward block's.
+ModulationConfig ReadPerceiverModulation(const UntiedBlockShape& s,
+                                         std::int64_t source_dim,
+                                         WeightReader weights) {
+  ModulationConfig modulation;
+  modulation.dim = s.dim;
+  modulation.source_dim = source_dim;
+  const LinearWeights stored =
+      weights.Linear("modulation.project", 6 * s.dim + 2 * source_dim,
+                     s.condition_dim, Bias::kPresent);
+  if (!weights.ok()) return modulation;
+  const auto reordered = [&](const at::Tensor& rows) {
+    return at::cat({rows.narrow(0, 0, 2 * s.dim),
+                    rows.narrow(0, 2 * (s.dim + source_dim), 4 * s.dim),
+                    rows.narrow(0, 2 * s.dim, 2 * source_dim)});
+  };
+  modulation.project = {reordered(stored.weight), reordered(stored.bias)};
+  return modulation;
 }
 
 }  // namespace
@@ -150,20 +182,20 @@ UntiedBlockShape ReadUntiedBlockShape(ConfigReader* config) {
 
 std::vector<LinearWeights> ReadUntiedLinear(const UntiedBlockShape& shape,
                                             absl::string_view name,
-                                            std::int64_t out, std::int64_t in,
-                                            Bias bias, WeightReader weights) {
+                                            const UntiedLinearShape& linear,
+                                            WeightReader weights) {
   std::vector<LinearWeights> banks;
-  for (std::int64_t bank = 0; bank < shape.num_types && weights.ok(); ++bank) {
-    LinearWeights linear;
-    linear.weight =
-        weights.Take(absl::StrCat(name, "weight.", bank), {out, in});
-    if (bias == Bias::kPresent) {
-      linear.bias = weights.Take(absl::StrCat(name, "bias.", bank), {out});
+  for (std::int64_t i = 0; i < shape.num_types && weights.ok(); ++i) {
+    LinearWeights bank;
+    bank.weight =
+        weights.Take(absl::StrCat(name, "weight.", i), {linear.out, linear.in});
+    if (linear.bias == Bias::kPresent) {
+      bank.bias = weights.Take(absl::StrCat(name, "bias.", i), {linear.out});
     }
-    if (shape.transposes_square && out == in && weights.ok()) {
-      linear.weight = linear.weight.transpose(0, 1).contiguous();
+    if (shape.transposes_square && linear.out == linear.in && weights.ok()) {
+      bank.weight = bank.weight.transpose(0, 1).contiguous();
     }
-    banks.push_back(std::move(linear));
+    banks.push_back(std::move(bank));
   }
   return banks;
 }
@@ -172,7 +204,7 @@ GqaConfig ReadUntiedAttention(const UntiedBlockShape& s,
                               const WeightReader& weights) {
   const Bias bias = s.has_bias ? Bias::kPresent : Bias::kAbsent;
   const auto read = [&](absl::string_view name) {
-    return ReadUntiedLinear(s, name, s.dim, s.dim, bias, weights);
+    return ReadUntiedLinear(s, name, {s.dim, s.dim, bias}, weights);
   };
   std::vector<LinearWeights> q = read("q.");
   std::vector<LinearWeights> k = read("k.");
@@ -187,12 +219,7 @@ GqaConfig ReadUntiedAttention(const UntiedBlockShape& s,
                          std::move(v[bank]), std::move(o[bank]), std::nullopt,
                          std::nullopt});
   }
-  if (s.has_rope) {
-    // An odd head has one element more than its pairs: it stays as it is.
-    gqa.rope.inverse_frequencies =
-        DefaultFrequencies(s.max_wavelength, s.head_dim() / 2 * 2);
-    gqa.rope.pairing = s.rope_pairing;
-  }
+  gqa.rope = RopeOf(s);
   return gqa;
 }
 
@@ -205,18 +232,61 @@ LayerConfig ReadUntiedBlock(const UntiedBlockShape& shape,
     mlp_scale = weights.Take("ls2.gamma", {shape.dim});
   }
   LayerConfig layer;
-  layer.attention_norm = ReadNorm(shape, "norm1", weights);
+  layer.attention_norm = ReadNorm(shape, "norm1", shape.dim, weights);
   GqaConfig gqa = ReadUntiedAttention(shape, weights.Under(attention));
   for (GqaWeights& bank : gqa.banks) {
     bank.o = Scaled(std::move(bank.o), attention_scale);
   }
   layer.attention = std::move(gqa);
-  layer.ffn_norm = ReadNorm(shape, "norm2", weights);
+  layer.ffn_norm = ReadNorm(shape, "norm2", shape.dim, weights);
   layer.ffn = ReadMlp(shape, mlp_scale, weights.Under("mlp"));
   if (shape.condition_dim > 0) {
-    layer.modulation = ModulationConfig{
-        shape.dim, weights.Linear("modulation.project", 6 * shape.dim,
-                                  shape.condition_dim, Bias::kPresent)};
+    layer.modulation.emplace();
+    layer.modulation->dim = shape.dim;
+    layer.modulation->project =
+        weights.Linear("modulation.project", 6 * shape.dim, shape.condition_dim,
+                       Bias::kPresent);
+  }
+  return layer;
+}
+
+CrossAttentionConfig ReadPerceiverAttention(const UntiedBlockShape& s,
+                                            std::int64_t source_dim,
+                                            WeightReader weights) {
+  const Bias bias = s.has_bias ? Bias::kPresent : Bias::kAbsent;
+  CrossAttentionConfig cross;
+  cross.num_heads = static_cast<int>(s.num_heads);
+  cross.num_kv_heads = cross.num_heads;
+  cross.head_dim = static_cast<int>(s.head_dim());
+  cross.q = ReadUntiedLinear(s, "q.", {s.dim, s.dim, bias}, weights);
+  cross.k = weights.Linear("k", s.dim, source_dim, bias);
+  cross.v = weights.Linear("v", s.dim, source_dim, bias);
+  cross.o = ReadUntiedLinear(s, "proj.", {s.dim, s.dim, bias}, weights);
+  cross.rope = RopeOf(s);
+  return cross;
+}
+
+LayerConfig ReadPerceiverBlock(const UntiedBlockShape& shape,
+                               std::int64_t source_dim, WeightReader weights) {
+  at::Tensor attention_scale;
+  at::Tensor mlp_scale;
+  if (shape.has_layer_scale) {
+    attention_scale = weights.Take("ls1.gamma", {shape.dim});
+    mlp_scale = weights.Take("ls2.gamma", {shape.dim});
+  }
+  LayerConfig layer;
+  layer.attention_norm = ReadNorm(shape, "norm1q", shape.dim, weights);
+  CrossAttentionConfig cross =
+      ReadPerceiverAttention(shape, source_dim, weights.Under("attn"));
+  cross.source_norm = ReadNorm(shape, "norm1kv", source_dim, weights);
+  for (LinearWeights& bank : cross.o) {
+    bank = Scaled(std::move(bank), attention_scale);
+  }
+  layer.attention = std::move(cross);
+  layer.ffn_norm = ReadNorm(shape, "norm2", shape.dim, weights);
+  layer.ffn = ReadMlp(shape, mlp_scale, weights.Under("mlp"));
+  if (shape.condition_dim > 0) {
+    layer.modulation = ReadPerceiverModulation(shape, source_dim, weights);
   }
   return layer;
 }

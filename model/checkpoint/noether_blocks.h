@@ -47,15 +47,30 @@ UntiedBlockShape ReadUntiedBlockShape(ConfigReader* config);
 LayerConfig ReadUntiedBlock(const UntiedBlockShape& shape,
                             absl::string_view attention, WeightReader weights);
 
+struct UntiedLinearShape {
+  std::int64_t out = 0;
+  std::int64_t in = 0;
+  Bias bias = Bias::kPresent;
+};
+
 // The untied linear `name` of every type, one bank each; after an error fewer.
 std::vector<LinearWeights> ReadUntiedLinear(const UntiedBlockShape& shape,
                                             absl::string_view name,
-                                            std::int64_t out, std::int64_t in,
-                                            Bias bias, WeightReader weights);
+                                            const UntiedLinearShape& linear,
+                                            WeightReader weights);
 
 // Attention by itself, without a layer scale.
 GqaConfig ReadUntiedAttention(const UntiedBlockShape& shape,
                               const WeightReader& weights);
+
+// The attention of a perceiver block, over rows of `source_dim`, by itself.
+CrossAttentionConfig ReadPerceiverAttention(const UntiedBlockShape& shape,
+                                            std::int64_t source_dim,
+                                            WeightReader weights);
+
+// A perceiver block: its attention reads the session's source.
+LayerConfig ReadPerceiverBlock(const UntiedBlockShape& shape,
+                               std::int64_t source_dim, WeightReader weights);
 
 }  // namespace stepd::checkpoint
 

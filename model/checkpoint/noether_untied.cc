@@ -4,6 +4,7 @@
 #include "model/checkpoint/noether_untied.h"
 
 #include <cstdint>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -21,6 +22,10 @@ struct Shape {
   UntiedBlockShape block;
   std::vector<std::string> types;  // in the order of the banks
   std::int64_t depth = 0;
+  // Perceiver blocks in front of the stack; 0: none.
+  std::int64_t num_perceivers = 0;
+  std::int64_t source_dim = 0;
+  std::int64_t source_length = 0;
 };
 
 // ---- Config -------------------------------------------------------------
@@ -53,6 +58,15 @@ void ReadOrientation(ConfigReader* config, Shape* shape) {
   shape->block.transposes_square = orientation == "in_out";
 }
 
+void ReadPerceivers(ConfigReader* config, Shape* shape) {
+  std::optional<ConfigReader> perceiver = config->OptionalObject("perceiver");
+  if (!perceiver.has_value()) return;
+  shape->num_perceivers = perceiver->RequireInt("depth");
+  shape->source_dim = perceiver->OptionalInt("kv_dim", shape->block.dim);
+  shape->source_length = perceiver->RequireInt("source_length");
+  perceiver->RefuseOtherKeys();
+}
+
 Shape ReadShape(ConfigReader* config) {
   Shape shape;
   config->Ignore("family");
@@ -63,6 +77,7 @@ Shape ReadShape(ConfigReader* config) {
     config->Fail("rope.input_dim", "is not 1: a token's position is its index");
   }
   ReadOrientation(config, &shape);
+  ReadPerceivers(config, &shape);
   if (config->OptionalString("position", "token_index") != "token_index") {
     config->Fail("position", "is not token_index");
   }
@@ -95,13 +110,36 @@ void AddTypedTokens(const Shape& s, PolicyDescription* policy) {
   policy->embedder.fields = {std::move(given)};
 }
 
-// Given once: cached keys and values were computed with it.
-void AddCondition(const Shape& s, PolicyDescription* policy) {
-  FieldSpec condition;
-  condition.name = "condition";
-  condition.shape = {s.block.condition_dim};
-  policy->session_fields = {std::move(condition)};
-  policy->condition.emplace();
+// Given once: cached keys and values were computed with them.
+void AddSessionInputs(const Shape& s, PolicyDescription* policy) {
+  if (s.num_perceivers > 0) {
+    FieldSpec source;
+    source.name = "source";
+    source.shape = {s.source_length, s.source_dim};
+    policy->session_fields.push_back(std::move(source));
+    policy->source.emplace();
+  }
+  if (s.block.condition_dim > 0) {
+    policy->condition.emplace();
+    policy->condition->field = static_cast<int>(policy->session_fields.size());
+    FieldSpec condition;
+    condition.name = "condition";
+    condition.shape = {s.block.condition_dim};
+    policy->session_fields.push_back(std::move(condition));
+  }
+}
+
+StageConfig ReadLayers(const Shape& s, const WeightReader& weights) {
+  StageConfig stage;
+  for (std::int64_t i = 0; i < s.num_perceivers && weights.ok(); ++i) {
+    stage.layers.push_back(ReadPerceiverBlock(
+        s.block, s.source_dim, weights.Under(absl::StrCat("perceivers.", i))));
+  }
+  for (std::int64_t i = 0; i < s.depth && weights.ok(); ++i) {
+    stage.layers.push_back(ReadUntiedBlock(
+        s.block, "attention_block", weights.Under(absl::StrCat("blocks.", i))));
+  }
+  return stage;
 }
 
 absl::StatusOr<PolicyDescription> ReadNoetherUntied(const ConfigFile& config,
@@ -117,14 +155,9 @@ absl::StatusOr<PolicyDescription> ReadNoetherUntied(const ConfigFile& config,
       absl::StrCat("noether untied, ", s.types.size(), " token types, ",
                    s.depth, " layers, width ", s.block.dim);
   policy.decoder.hidden_dim = s.block.dim;
-  StageConfig stage;
-  for (std::int64_t i = 0; i < s.depth && weights.ok(); ++i) {
-    stage.layers.push_back(ReadUntiedBlock(
-        s.block, "attention_block", weights.Under(absl::StrCat("blocks.", i))));
-  }
-  policy.decoder.stages.push_back(std::move(stage));
+  policy.decoder.stages = {ReadLayers(s, weights)};
   AddTypedTokens(s, &policy);
-  if (s.block.condition_dim > 0) AddCondition(s, &policy);
+  AddSessionInputs(s, &policy);
   if (!error.ok()) return error;
   return policy;
 }

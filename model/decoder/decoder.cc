@@ -136,15 +136,36 @@ std::vector<RopeRows> Decoder::TurnPositions(const BatchLayout& layout,
   return rows;
 }
 
-absl::StatusOr<SourceCache> Decoder::ReadSource(const float* rows,
-                                                std::int64_t num_rows) const {
+absl::StatusOr<SourceCache> Decoder::ReadSource(
+    const float* rows, std::int64_t num_rows, const float* modulations) const {
   absl::StatusOr<SourceCache> source = SourceCache::Create(
       source_slots_, num_rows, tokens_per_block_, kernels_.device());
   if (!source.ok()) return source.status();
   for (const Stage& stage : stages_) {
     for (const PlacedLayer& placed : stage.layers) {
       if (placed.source_slot == kNone) continue;
-      placed.layer.ReadSource(kernels_, rows, source->layout(),
+      SourceRows of_layer;
+      of_layer.x = rows;
+      of_layer.layout = &source->layout();
+      at::Tensor cos;
+      at::Tensor sin;
+      if (placed.rope != kNone) {
+        const RopeConfig& config =
+            ropes_[static_cast<std::size_t>(placed.rope)];
+        RopeCache rope(config);
+        cos = at::empty({num_rows, rope.half_dim()}, at::kFloat);
+        sin = at::empty({num_rows, rope.half_dim()}, at::kFloat);
+        rope.Lookup(source->layout().positions, cos.data_ptr<float>(),
+                    sin.data_ptr<float>());
+        cos = cos.to(kernels_.device());
+        sin = sin.to(kernels_.device());
+        of_layer.rope = {cos.const_data_ptr<float>(),
+                         sin.const_data_ptr<float>(), config.pairing};
+      }
+      if (placed.layer.modulation_size() > 0) {
+        of_layer.modulation = modulations + placed.modulation;
+      }
+      placed.layer.ReadSource(kernels_, of_layer,
                               source->slot(placed.source_slot).slot);
     }
   }

@@ -78,10 +78,12 @@ class Decoder {
   // Whether sessions have a source that layers read.
   bool reads_source() const { return !source_slots_.empty(); }
   // Keys and values of a source's rows [num_rows, D of the source] for every
-  // layer that reads it.
+  // layer that reads it. `modulations` of the session's condition, if there is
+  // one.
   // Errors: kResourceExhausted  they do not fit into memory
   absl::StatusOr<SourceCache> ReadSource(const float* rows,
-                                         std::int64_t num_rows) const;
+                                         std::int64_t num_rows,
+                                         const float* modulations) const;
 
   // The size of the condition that sets norms and gates; 0: there is none.
   std::int64_t condition_dim() const { return condition_dim_; }

@@ -100,16 +100,21 @@ struct MlaConfig {
   RopeConfig rope;   // of rope_dim
 };
 
-// Attention of every token over all rows of its session's source, without
-// positions; the rows' keys and values are computed once per session.
+// Attention of every token over all rows of its session's source; the rows'
+// keys and values are computed once per session. By bank: one entry is for all
+// tokens.
 struct CrossAttentionConfig {
   int num_heads = 0;
   int num_kv_heads = 0;  // divides num_heads
   int head_dim = 0;
-  LinearWeights q;  // [num_heads * head_dim, D]
-  LinearWeights k;  // [num_kv_heads * head_dim, D of the source]
-  LinearWeights v;  // [num_kv_heads * head_dim, D of the source]
-  LinearWeights o;  // [D, num_heads * head_dim]
+  std::vector<LinearWeights> q;  // by bank [num_heads * head_dim, D]
+  LinearWeights k;               // [num_kv_heads * head_dim, D of the source]
+  LinearWeights v;               // [num_kv_heads * head_dim, D of the source]
+  std::vector<LinearWeights> o;  // by bank [D, num_heads * head_dim]
+  // Of the source's rows.
+  std::optional<NormConfig> source_norm;
+  // Of queries by their position and of keys by their row.
+  RopeConfig rope;
 };
 
 // ---- Feed-forward kinds -------------------------------------------------
@@ -173,9 +178,12 @@ using FfnConfig =
 // with [a_scale, a_shift, a_gate, f_scale, f_shift, f_gate] = project c,
 //   x += a_gate * attention(a_shift + (1 + a_scale) * norm(x)),
 //   x += f_gate * ffn(f_shift + (1 + f_scale) * norm(x)).
+// A layer with a source of width S has two more, source_scale and source_shift,
+// for the source's norm.
 struct ModulationConfig {
-  std::int64_t dim = 0;   // D
-  LinearWeights project;  // [6 D, C] with bias
+  std::int64_t dim = 0;         // D
+  std::int64_t source_dim = 0;  // S
+  LinearWeights project;        // [6 D + 2 S, C] with bias
 };
 
 // x += attention(attention_norm(x)); x += ffn(ffn_norm(x)). The norm of a NoOp

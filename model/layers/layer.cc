@@ -38,6 +38,10 @@ const RopeConfig* FindRope(const AttentionConfig& config) {
             return gqa.rope.inverse_frequencies.empty() ? nullptr : &gqa.rope;
           },
           [](const MlaConfig& mla) -> const RopeConfig* { return &mla.rope; },
+          [](const CrossAttentionConfig& cross) -> const RopeConfig* {
+            return cross.rope.inverse_frequencies.empty() ? nullptr
+                                                          : &cross.rope;
+          },
           [](const auto&) -> const RopeConfig* { return nullptr; }},
       config);
 }
@@ -116,10 +120,10 @@ std::optional<KvCacheSpec> Layer::source_spec() const {
   return cross->source_spec();
 }
 
-void Layer::ReadSource(const KernelSet& kernels, const float* rows,
-                       const kernels::BatchLayout& layout,
+void Layer::ReadSource(const KernelSet& kernels, SourceRows rows,
                        const kernels::KvSlot& slot) const {
-  std::get<CrossAttention>(attention_).ReadSource(kernels, rows, layout, slot);
+  if (modulation_.has_value()) rows.modulation += modulation_->source_offset();
+  std::get<CrossAttention>(attention_).ReadSource(kernels, rows, slot);
 }
 
 std::int64_t Layer::ScratchSize(std::int64_t num_tokens) const {

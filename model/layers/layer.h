@@ -63,10 +63,10 @@ class Layer {
   // Scratch floats for `num_tokens` rows.
   std::int64_t ScratchSize(std::int64_t num_tokens) const;
 
-  // Fills `slot` with the keys and values of the source's rows, which `layout`
-  // lays out. REQUIRES: source_spec().
-  void ReadSource(const kernels::KernelSet& kernels, const float* rows,
-                  const kernels::BatchLayout& layout,
+  // Fills `slot` with the keys and values of a session's source, whose
+  // `modulation` is all that PrepareModulation() gave of its condition.
+  // REQUIRES: source_spec().
+  void ReadSource(const kernels::KernelSet& kernels, SourceRows rows,
                   const kernels::KvSlot& slot) const;
 
   // x += attention(norm(x)); x += ffn(norm(x)), for residual rows x [N, D].

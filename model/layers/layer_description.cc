@@ -79,8 +79,11 @@ struct AttentionDescriber {
     spec->num_heads = config.num_heads;
     spec->num_kv_heads = config.num_kv_heads;
     spec->head_dim = config.head_dim;
+    spec->num_banks = static_cast<int>(config.q.size());
     spec->num_parameters +=
-        Count(config.q) + Count(config.k) + Count(config.v) + Count(config.o);
+        Count(config.k) + Count(config.v) + Count(config.source_norm);
+    for (const LinearWeights& q : config.q) spec->num_parameters += Count(q);
+    for (const LinearWeights& o : config.o) spec->num_parameters += Count(o);
   }
 };
 

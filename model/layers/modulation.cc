@@ -17,16 +17,18 @@ namespace {
 LinearWeights WithOnes(const ModulationConfig& config) {
   LinearWeights project = config.project;
   project.bias = project.bias.to(at::kFloat).clone();
-  for (const std::int64_t scale : {0, 3}) {
-    project.bias.narrow(0, scale * config.dim, config.dim).add_(1.0);
-  }
+  const std::int64_t dim = config.dim;
+  project.bias.narrow(0, 0, dim).add_(1.0);
+  project.bias.narrow(0, 3 * dim, dim).add_(1.0);
+  project.bias.narrow(0, 6 * dim, config.source_dim).add_(1.0);
   return project;
 }
 
 }  // namespace
 
 Modulation::Modulation(const ModulationConfig& config, const KernelSet& kernels)
-    : project_(kernels.Pack({WithOnes(config)})) {}
+    : source_offset_(6 * config.dim),
+      project_(kernels.Pack({WithOnes(config)})) {}
 
 void Modulation::Prepare(const KernelSet& kernels, const float* condition,
                          float* out) const {

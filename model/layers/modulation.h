@@ -21,8 +21,9 @@ class Modulation {
  public:
   Modulation(const ModulationConfig& config, const kernels::KernelSet& kernels);
 
-  std::int64_t dim() const { return size() / kNumVectors; }
   std::int64_t condition_dim() const { return project_->in_dim(); }
+  // Where in the numbers those of the source's norm begin.
+  std::int64_t source_offset() const { return source_offset_; }
   // Numbers that a condition becomes.
   std::int64_t size() const { return project_->out_dim(); }
 
@@ -32,8 +33,7 @@ class Modulation {
                float* out) const;
 
  private:
-  static constexpr int kNumVectors = 6;
-
+  std::int64_t source_offset_;
   std::unique_ptr<kernels::PackedLinear> project_;
 };
 

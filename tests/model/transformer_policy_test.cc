@@ -131,7 +131,7 @@ class TransformerPolicyTest : public testing::TestWithParam<RandomPolicyShape> {
 };
 
 std::vector<RandomPolicyShape> Shapes() {
-  std::vector<RandomPolicyShape> shapes(20);
+  std::vector<RandomPolicyShape> shapes(22);
   shapes[0].name = "gqa";
   shapes[1].name = "mha_concat_compute_tokens";
   shapes[1].num_kv_heads = 4;
@@ -202,6 +202,15 @@ std::vector<RandomPolicyShape> Shapes() {
   shapes[19].attention = {AttentionKind::kGqa, AttentionKind::kCross};
   shapes[19].ffn = {FfnKind::kMoe, FfnKind::kDense, FfnKind::kNoOp};
   shapes[19].condition_dim = 3;
+  shapes[20].name = "perceiver_and_banks";
+  shapes[20].attention = {AttentionKind::kCross, AttentionKind::kGqa};
+  shapes[20].num_banks = 2;
+  shapes[20].has_source_norm = true;
+  shapes[21].name = "perceiver_and_condition";
+  shapes[21].attention = {AttentionKind::kCross, AttentionKind::kGqa};
+  shapes[21].num_banks = 2;
+  shapes[21].has_source_norm = true;
+  shapes[21].condition_dim = 3;
   for (int seed = 0; seed < 16; ++seed) {
     shapes.push_back(MakeRandomShape(seed));
   }

@@ -5,9 +5,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <filesystem>
-#include <fstream>
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -21,8 +18,6 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "model/checkpoint/noether_blocks.h"
-#include "model/checkpoint/safetensors.h"
-#include "model/checkpoint/stored_tensor_source.h"
 #include "model/kernels/cpu_kernel_set.h"
 #include "model/kernels/torch_kernel_set.h"
 #include "model/layers/banked_mlp.h"
@@ -33,106 +28,14 @@
 #include "model/step.h"
 #include "model/transformer_policy.h"
 #include "nlohmann/json.hpp"
+#include "tests/model/checkpoint/recorded_module.h"
 
 namespace stepd {
 namespace {
 
-using checkpoint::Bias;
-using checkpoint::ConfigReader;
 using checkpoint::UntiedBlockShape;
-using checkpoint::WeightReader;
 using nlohmann::json;
 using ::testing::HasSubstr;
-
-constexpr double kTolerance = 1e-4;
-using Tensors = std::map<std::string, at::Tensor>;
-
-Tensors ReadTensors(const std::filesystem::path& file) {
-  Tensors tensors;
-  const auto all = *checkpoint::ReadSafetensors(file);
-  for (const checkpoint::StoredTensor& stored : all) {
-    const auto dtype = stored.dtype == DType::kUInt8 ? at::kByte : at::kFloat;
-    tensors[stored.name] = at::from_blob(const_cast<char*>(stored.bytes.data()),
-                                         stored.shape, dtype)
-                               .clone();
-  }
-  return tensors;
-}
-
-std::vector<TokenSpec> ReadSpecs(const json& value) {
-  std::vector<TokenSpec> specs;
-  for (const json& spec : value) {
-    TokenSpec& read = specs.emplace_back();
-    read.name = spec["name"];
-    if (!spec["size"].is_null()) read.size = spec["size"].get<std::int64_t>();
-  }
-  return specs;
-}
-
-std::vector<NamedPattern> ReadPatterns(const json& value) {
-  std::vector<NamedPattern> patterns;
-  for (const json& pattern : value) {
-    patterns.push_back(
-        {pattern["query_tokens"].get<std::vector<std::string>>(),
-         pattern["key_value_tokens"].get<std::vector<std::string>>()});
-  }
-  return patterns;
-}
-
-void ExpectClose(const at::Tensor& got, const at::Tensor& want,
-                 const std::string& what) {
-  ASSERT_EQ(got.sizes(), want.sizes()) << what;
-  const at::Tensor error = (got - want).abs() / want.abs().clamp_min(1.0);
-  EXPECT_LE(error.max().item<double>(), kTolerance) << what;
-}
-
-// A folder of tests/golden/noether_modules.
-class Recorded {
- public:
-  explicit Recorded(const std::string& name)
-      : folder_(std::filesystem::path("tests/golden/noether_modules") / name),
-        config_(json::parse(std::ifstream(folder_ / "config.json"))),
-        inputs_(ReadTensors(folder_ / "inputs.safetensors")),
-        expected_(ReadTensors(folder_ / "expected.safetensors")),
-        source_(*checkpoint::StoredTensorSource::Create(
-            "weights",
-            *checkpoint::ReadSafetensors(folder_ / "model.safetensors"))) {}
-
-  const json& config() const { return config_; }
-  const json& calls() const { return config_["calls"]; }
-  at::Tensor input(const std::string& name) const {
-    const auto found = inputs_.find(name);
-    return found == inputs_.end() ? at::Tensor() : found->second;
-  }
-  const at::Tensor& expected(const std::string& name) const {
-    return expected_.at(name);
-  }
-
-  WeightReader weights() { return WeightReader(source_.get(), &error_); }
-  absl::Status status() const {
-    return error_.ok() ? source_->CheckAllTaken() : error_;
-  }
-
-  // Of a block, or of an attention by itself, which has no MLP.
-  UntiedBlockShape shape() {
-    json config = {{"num_types", config_["num_types"]},
-                   {"config", config_["config"]},
-                   {"rope", config_["rope"]}};
-    if (!config["config"].contains("mlp_hidden_dim")) {
-      config["config"]["mlp_expansion_factor"] = 2;
-    }
-    ConfigReader reader(config, "config.json", &error_);
-    return checkpoint::ReadUntiedBlockShape(&reader);
-  }
-
- private:
-  std::filesystem::path folder_;
-  json config_;
-  Tensors inputs_;
-  Tensors expected_;
-  std::unique_ptr<checkpoint::TensorSource> source_;
-  absl::Status error_;
-};
 
 // "native" or "reference".
 class NoetherModulesTest : public testing::TestWithParam<const char*> {
@@ -178,9 +81,11 @@ TEST_P(NoetherModulesTest, UntiedLinear) {
     UntiedBlockShape shape;
     shape.num_types = recorded.config()["num_types"];
     BankedMlpConfig config;
+    const json& of_linear = recorded.config()["config"];
     config.layers = {checkpoint::ReadUntiedLinear(
-        shape, "", recorded.config()["config"]["output_dim"],
-        recorded.config()["config"]["input_dim"], Bias::kPresent,
+        shape, "",
+        {of_linear["output_dim"].get<std::int64_t>(),
+         of_linear["input_dim"].get<std::int64_t>()},
         recorded.weights())};
     ASSERT_TRUE(recorded.status().ok()) << recorded.status();
     const BankedMlp linear(config, *kernels_);
@@ -207,8 +112,8 @@ TEST_P(NoetherModulesTest, UntiedLinearAsUpstreamTurnsIt) {
   shape.num_types = recorded.config()["num_types"];
   shape.transposes_square = true;
   BankedMlpConfig config;
-  config.layers = {checkpoint::ReadUntiedLinear(shape, "", 6, 6, Bias::kPresent,
-                                                recorded.weights())};
+  config.layers = {
+      checkpoint::ReadUntiedLinear(shape, "", {6, 6}, recorded.weights())};
   const BankedMlp linear(config, *kernels_);
 
   for (const char* call : {"equal", "padded"}) {
@@ -233,10 +138,12 @@ TEST_P(NoetherModulesTest, UntiedMlp) {
         of_mlp["activation"] == "SILU" ? Activation::kSilu : Activation::kGelu;
     const int num_layers = of_mlp["num_layers"].get<int>() + 2;
     for (int i = 0; i < num_layers; ++i) {
+      const json& out =
+          of_mlp[i + 1 == num_layers ? "output_dim" : "hidden_dim"];
+      const json& in = of_mlp[i == 0 ? "input_dim" : "hidden_dim"];
       config.layers.push_back(checkpoint::ReadUntiedLinear(
           shape, "layers." + std::to_string(i) + ".",
-          of_mlp[i + 1 == num_layers ? "output_dim" : "hidden_dim"],
-          of_mlp[i == 0 ? "input_dim" : "hidden_dim"], Bias::kPresent,
+          {out.get<std::int64_t>(), in.get<std::int64_t>()},
           recorded.weights()));
     }
     ASSERT_TRUE(recorded.status().ok()) << recorded.status();

@@ -227,6 +227,61 @@ TEST(NoetherUntied, NamesDamagedTensorsOfConditions) {
   ExpectMisshapenTensorsNamed(kNoetherUntied, whole);
 }
 
+// The first block of the stack again, as a perceiver of a source of width 16.
+GoldenCheckpoint WithPerceiver() {
+  GoldenCheckpoint checkpoint = LoadGolden(kStack);
+  checkpoint.config["perceiver"] = {{"depth", 1}, {"source_length", 7}};
+  const std::string block = "blocks.0.";
+  for (const StoredTensor& stored : LoadGolden(kStack).tensors) {
+    if (stored.name.rfind(block, 0) != 0) continue;
+    std::string name = stored.name.substr(block.size());
+    const std::string attention = "attention_block.";
+    if (name.rfind(attention, 0) == 0) {
+      name = "attn." + name.substr(attention.size());
+      if (name[5] == 'k' || name[5] == 'v') {  // shared by all types
+        if (name.back() != '0') continue;
+        name = name.substr(0, name.size() - 2);
+      }
+    }
+    const auto add = [&](const std::string& as) {
+      checkpoint.tensors.push_back(stored);
+      checkpoint.tensors.back().name = "perceivers.0." + as;
+    };
+    if (name.rfind("norm1.", 0) == 0) {
+      add("norm1q." + name.substr(6));
+      add("norm1kv." + name.substr(6));
+    } else {
+      add(name);
+    }
+  }
+  return checkpoint;
+}
+
+TEST(NoetherUntied, PutsPerceiversOfASessionsSourceFirst) {
+  const auto policy = Read(WithPerceiver());
+
+  ASSERT_TRUE(policy.ok()) << policy.status();
+  ASSERT_THAT(policy->session_fields, SizeIs(1));
+  EXPECT_EQ(policy->session_fields[0].name, "source");
+  EXPECT_THAT(policy->session_fields[0].shape, ElementsAre(7, 16));
+  EXPECT_TRUE(policy->source.has_value());
+  ASSERT_THAT(policy->decoder.stages[0].layers, SizeIs(4));
+  const auto& cross = std::get<CrossAttentionConfig>(
+      policy->decoder.stages[0].layers[0].attention);
+  EXPECT_THAT(cross.q, SizeIs(3));
+  EXPECT_TRUE(cross.source_norm.has_value());
+}
+
+TEST(NoetherUntied, NamesDamagedTensorsAndKeysOfPerceivers) {
+  const GoldenCheckpoint whole = WithPerceiver();
+
+  ExpectMissingTensorsNamed(kNoetherUntied, whole);
+  ExpectExtraTensorsNamed(kNoetherUntied, whole);
+  ExpectMisshapenTensorsNamed(kNoetherUntied, whole);
+  ExpectKeysOfAnotherTypeNamed(kNoetherUntied, whole, {"family", "types"});
+  ExpectUnknownKeysNamed(kNoetherUntied, whole);
+}
+
 TEST(NoetherUntied, NeedsBiasesForConditions) {
   GoldenCheckpoint checkpoint = Conditioned();
   checkpoint.config["config"]["bias"] = false;

@@ -36,10 +36,10 @@ CrossAttentionConfig RandomConfig() {
   config.num_heads = 6;
   config.num_kv_heads = 2;
   config.head_dim = 5;
-  config.q = RandomLinear(6 * 5, kDim);
+  config.q = {RandomLinear(6 * 5, kDim)};
   config.k = RandomLinear(2 * 5, kSourceDim);
   config.v = RandomLinear(2 * 5, kSourceDim);
-  config.o = RandomLinear(kDim, 6 * 5);
+  config.o = {RandomLinear(kDim, 6 * 5)};
   return config;
 }
 
@@ -54,7 +54,7 @@ at::Tensor Heads(const LinearWeights& linear, const at::Tensor& x,
 at::Tensor Plain(const CrossAttentionConfig& config, const at::Tensor& x,
                  const at::Tensor& source) {
   const std::int64_t group = config.num_heads / config.num_kv_heads;
-  const at::Tensor q = Heads(config.q, x, config.head_dim);
+  const at::Tensor q = Heads(config.q[0], x, config.head_dim);
   const at::Tensor k =
       Heads(config.k, source, config.head_dim).repeat_interleave(group, 0);
   const at::Tensor v =
@@ -62,7 +62,7 @@ at::Tensor Plain(const CrossAttentionConfig& config, const at::Tensor& x,
   const at::Tensor weights =
       at::softmax(at::matmul(q, k.transpose(1, 2)) / std::sqrt(double{5}), -1);
   const at::Tensor mixed = at::matmul(weights, v).transpose(0, 1).flatten(1);
-  return at::matmul(mixed, config.o.weight.to(at::kDouble).t());
+  return at::matmul(mixed, config.o[0].weight.to(at::kDouble).t());
 }
 
 // A batch of sessions with so many tokens each, one source each.
@@ -75,8 +75,10 @@ at::Tensor RunLayer(const kernels::KernelSet& kernels,
   for (const at::Tensor& source : sources) {
     caches.push_back(*SourceCache::Create({layer.source_spec()}, source.size(0),
                                           kBlock, at::kCPU));
-    layer.ReadSource(kernels, source.const_data_ptr<float>(),
-                     caches.back().layout(), caches.back().slot(0).slot);
+    SourceRows rows;
+    rows.x = source.const_data_ptr<float>();
+    rows.layout = &caches.back().layout();
+    layer.ReadSource(kernels, rows, caches.back().slot(0).slot);
   }
   std::vector<kernels::SourceKv> views;
   for (const SourceCache& cache : caches) views.push_back(cache.slot(0));

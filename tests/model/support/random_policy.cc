@@ -122,10 +122,16 @@ CrossAttentionConfig RandomCrossAttention(const RandomPolicyShape& shape) {
   cross.num_heads = shape.num_heads;
   cross.num_kv_heads = shape.num_kv_heads;
   cross.head_dim = shape.head_dim;
-  cross.q = RandomLinear(q, d, false);
+  for (int bank = 0; bank < shape.num_banks; ++bank) {
+    cross.q.push_back(RandomLinear(q, d, false));
+    cross.o.push_back(RandomLinear(d, q, false));
+  }
   cross.k = RandomLinear(kv, d, false);
   cross.v = RandomLinear(kv, d, false);
-  cross.o = RandomLinear(d, q, false);
+  if (shape.has_source_norm) {
+    cross.source_norm = RandomNorm(d);
+    cross.rope = MakeRope(shape.head_dim);
+  }
   return cross;
 }
 
@@ -181,8 +187,15 @@ void AddModulation(const RandomPolicyShape& shape, LayerConfig* layer) {
   }
   layer->modulation.emplace();
   layer->modulation->dim = shape.hidden_dim;
-  layer->modulation->project =
-      RandomLinear(6 * shape.hidden_dim, shape.condition_dim, true);
+  std::int64_t size = 6 * shape.hidden_dim;
+  auto* cross = std::get_if<CrossAttentionConfig>(&layer->attention);
+  if (cross != nullptr && cross->source_norm.has_value()) {
+    layer->modulation->source_dim = shape.hidden_dim;
+    size += 2 * shape.hidden_dim;
+    cross->source_norm->kind = NormKind::kLayer;
+    cross->source_norm->weight = at::Tensor();
+  }
+  layer->modulation->project = RandomLinear(size, shape.condition_dim, true);
 }
 
 LayerConfig RandomLayer(const RandomPolicyShape& shape, int i) {

@@ -53,6 +53,8 @@ struct RandomPolicyShape {
   // More than 0: the session input "condition" (float32 [condition_dim]) sets
   // norms, which are of kind kLayer, and gates.
   std::int64_t condition_dim = 0;
+  // Cross-attention norms the source and has rope.
+  bool has_source_norm = false;
 };
 
 // Fields "action" (int64, 5 values), "obs" (float32 [3]) and "image" (float32
