@@ -25,6 +25,7 @@ class PreparedInputsMap {
       absl::FunctionRef<absl::StatusOr<std::unique_ptr<PreparedInputs>>()>;
 
   PreparedInputsMap() = default;
+  ~PreparedInputsMap() = default;
   PreparedInputsMap(const PreparedInputsMap&) = delete;
   PreparedInputsMap& operator=(const PreparedInputsMap&) = delete;
 

@@ -109,6 +109,8 @@ class FakePreparedInputs : public PreparedInputs {
                      std::function<void()> at_end)
       : session_inputs_(session_inputs), at_end_(std::move(at_end)) {}
   ~FakePreparedInputs() override { at_end_(); }
+  FakePreparedInputs(const FakePreparedInputs&) = delete;
+  FakePreparedInputs& operator=(const FakePreparedInputs&) = delete;
 
   absl::string_view session_inputs() const { return session_inputs_; }
 
@@ -278,7 +280,9 @@ class FakeRunner : public PolicyRunner {
     std::int64_t position = slice.num_cached_tokens;
     if (position == 0) {
       for (int t = 0; t < options_.num_prefix_tokens; ++t, ++position) {
-        link = WriteNext(slice, position, link, "prefix", t, spoils);
+        const std::uint64_t next = NextLink(link, "prefix", t);
+        Write(slice, position, {link, next}, spoils);
+        link = next;
       }
     }
     const std::size_t first_answered =
@@ -287,7 +291,9 @@ class FakeRunner : public PolicyRunner {
       const int num_tokens = CountFakeTokens(options_, slice.steps[i]);
       if (!HasCache()) link = 0;
       for (int t = 0; t < num_tokens; ++t, ++position) {
-        link = WriteNext(slice, position, link, slice.steps[i], t, spoils);
+        const std::uint64_t next = NextLink(link, slice.steps[i], t);
+        Write(slice, position, {link, next}, spoils);
+        link = next;
       }
       if (i >= first_answered) Answer(link, outputs, result);
     }
@@ -309,17 +315,11 @@ class FakeRunner : public PolicyRunner {
     }
   }
 
-  // The next token's link.
-  std::uint64_t WriteNext(const SessionSlice& slice, std::int64_t position,
-                          std::uint64_t link, absl::string_view step, int token,
-                          bool spoils) {
-    const std::uint64_t next = NextLink(link, step, token);
+  void Write(const SessionSlice& slice, std::int64_t position,
+             const TokenRecord& record, bool spoils) {
     TokenRecord* place = HasCache() ? At(slice, position) : nullptr;
-    if (place != nullptr) {
-      *place =
-          spoils ? TokenRecord{kSpoiled, kSpoiled} : TokenRecord{link, next};
-    }
-    return next;
+    if (place == nullptr) return;
+    *place = spoils ? TokenRecord{kSpoiled, kSpoiled} : record;
   }
 
   void Answer(std::uint64_t link, OutputMask outputs, StepResult* result) {
