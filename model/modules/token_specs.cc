@@ -64,6 +64,17 @@ absl::Status CheckSizes(absl::Span<const TokenSpec> specs,
                    num_tokens);
 }
 
+// The rows of a range of an input that begins at `first_row`; of the real
+// tokens, if it is said which are.
+void AppendRows(Range range, absl::Span<const bool> is_real,
+                std::int32_t first_row, std::vector<std::int32_t>* rows) {
+  for (std::int32_t row = range.first; row < range.end; ++row) {
+    if (is_real.empty() || is_real[static_cast<std::size_t>(row)]) {
+      rows->push_back(first_row + row);
+    }
+  }
+}
+
 // Every group is a query exactly once.
 absl::Status CheckQueries(const std::map<std::string, Range>& ranges,
                           absl::Span<const NamedPattern> patterns) {
@@ -181,22 +192,14 @@ absl::StatusOr<std::vector<AttentionPattern>> RowsOfPatterns(
   for (const NamedPattern& pattern : patterns) {
     AttentionPattern& of_pattern = rows.emplace_back();
     for (const std::string& name : pattern.queries) {
-      const Range range = ranges.at(name);
-      for (std::int32_t row = range.first; row < range.end; ++row) {
-        of_pattern.queries.push_back(first_row + row);
-      }
+      AppendRows(ranges.at(name), {}, first_row, &of_pattern.queries);
     }
     for (const std::string& name : pattern.keys) {
       const auto range = ranges.find(name);
       if (range == ranges.end()) {
         return Malformed("key '", name, "' is no token group");
       }
-      for (std::int32_t row = range->second.first; row < range->second.end;
-           ++row) {
-        if (is_real.empty() || is_real[static_cast<std::size_t>(row)]) {
-          of_pattern.keys.push_back(first_row + row);
-        }
-      }
+      AppendRows(range->second, is_real, first_row, &of_pattern.keys);
     }
     if (!of_pattern.queries.empty() && of_pattern.keys.empty()) {
       return Malformed("token group '", pattern.queries.front(),
