@@ -95,7 +95,8 @@ struct SessionSlice {
   absl::Span<const std::int32_t> blocks;
   // How many of the last steps are answered (0 for a part of a prefill).
   int num_answered = 0;
-  // The session's inputs, encoded; empty if the policy reads none.
+  // The session's inputs, encoded; empty if the policy reads none, or if none
+  // were given.
   absl::string_view session_inputs;
   // What PrepareInputs() gave for them.
   const PreparedInputs* prepared_inputs = nullptr;
