@@ -154,6 +154,16 @@ std::vector<Modality> ReadStepModalities(ConfigReader* kwargs) {
   return modalities;
 }
 
+// Content that is made of the field's value: index `field` of the spec.
+void BindToField(const Modality& modality, std::size_t field,
+                 FieldEmbedding* embedding) {
+  embedding->field = static_cast<int>(field);
+  embedding->when_absent = modality.when_missing;
+  if (modality.absent.has_value()) {
+    embedding->absent_value = {*modality.absent, WhenAbsent::kZeros};
+  }
+}
+
 }  // namespace
 
 MouseEncoder ReadMouseStepEncoder(std::int64_t hidden_dim, ConfigReader kwargs,
@@ -179,11 +189,7 @@ MouseEncoder ReadMouseStepEncoder(std::int64_t hidden_dim, ConfigReader kwargs,
              modality, hidden_dim,
              weights.Under(absl::StrCat("modality_embedders.", name)))) {
       if (modality.kind != ModalityKind::kLearnable) {
-        embedding.field = static_cast<int>(encoder.fields.size());
-        embedding.when_absent = modality.when_missing;
-        if (modality.absent.has_value()) {
-          embedding.absent_value = {*modality.absent, WhenAbsent::kZeros};
-        }
+        BindToField(modality, encoder.fields.size(), &embedding);
       }
       if (encoder.embedder.layout == FieldLayout::kConcat) {
         embedding.first_token = 0;  // they follow one another anyway
