@@ -175,4 +175,17 @@ void ExpectUnknownKeysNamed(const Format& format,
   }
 }
 
+void ExpectWrongValueNamed(const Format& format, GoldenCheckpoint checkpoint,
+                           const WrongValue& wrong) {
+  const json::json_pointer path(wrong.path);
+  if (wrong.value == nullptr) {
+    checkpoint.config[path.parent_pointer()].erase(path.back());
+  } else {
+    checkpoint.config[path] = json::parse(wrong.value);
+  }
+
+  EXPECT_THAT(ErrorOf(format, checkpoint),
+              HasSubstr(absl::StrCat("dir/config.json: ", wrong.error)));
+}
+
 }  // namespace stepd::checkpoint

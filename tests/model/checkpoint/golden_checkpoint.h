@@ -53,6 +53,17 @@ void ExpectKeysOfAnotherTypeNamed(const Format& format,
 void ExpectUnknownKeysNamed(const Format& format,
                             const GoldenCheckpoint& whole);
 
+// A value that a key of a recorded configuration must not have.
+struct WrongValue {
+  const char* name;        // of the test
+  const char* checkpoint;  // "<case>"
+  const char* path;        // JSON pointer
+  const char* value;       // JSON; nullptr: the key is removed
+  const char* error;       // how the error goes on after the file's name
+};
+void ExpectWrongValueNamed(const Format& format, GoldenCheckpoint checkpoint,
+                           const WrongValue& wrong);
+
 }  // namespace stepd::checkpoint
 
 #endif  // STEPD_TESTS_MODEL_CHECKPOINT_GOLDEN_CHECKPOINT_H_

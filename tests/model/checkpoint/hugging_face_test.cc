@@ -376,28 +376,11 @@ TEST(HuggingFace, NamesEachKeyOfAnotherType) {
                                IgnoredKeys());
 }
 
-struct WrongValue {
-  const char* name;
-  const char* checkpoint;
-  const char* path;
-  const char* value;  // JSON; nullptr: the key is removed
-  const char* error;
-};
-
 class WrongValueHuggingFace : public ::testing::TestWithParam<WrongValue> {};
 
 TEST_P(WrongValueHuggingFace, IsNamed) {
-  const WrongValue& wrong = GetParam();
-  GoldenCheckpoint checkpoint = LoadCase(wrong.checkpoint);
-  const json::json_pointer path(wrong.path);
-  if (wrong.value == nullptr) {
-    checkpoint.config[path.parent_pointer()].erase(path.back());
-  } else {
-    checkpoint.config[path] = json::parse(wrong.value);
-  }
-
-  EXPECT_THAT(ErrorOf(checkpoint),
-              HasSubstr(std::string("dir/config.json: ") + wrong.error));
+  ExpectWrongValueNamed(kHuggingFace, LoadCase(GetParam().checkpoint),
+                        GetParam());
 }
 
 constexpr char kHetero[] = "llama_hetero";

@@ -262,28 +262,10 @@ INSTANTIATE_TEST_SUITE_P(
                       "numeric_qwen3_vector_trim", "text_tokens_llama"),
     [](const auto& info) { return std::string(info.param); });
 
-struct WrongValue {
-  const char* name;
-  const char* checkpoint;
-  const char* path;
-  const char* value;  // JSON; nullptr: the key is removed
-  const char* error;
-};
-
 class WrongValueV1 : public ::testing::TestWithParam<WrongValue> {};
 
 TEST_P(WrongValueV1, IsNamed) {
-  const WrongValue& wrong = GetParam();
-  GoldenCheckpoint checkpoint = LoadCase(wrong.checkpoint);
-  const json::json_pointer path(wrong.path);
-  if (wrong.value == nullptr) {
-    checkpoint.config[path.parent_pointer()].erase(path.back());
-  } else {
-    checkpoint.config[path] = json::parse(wrong.value);
-  }
-
-  EXPECT_THAT(ErrorOf(checkpoint),
-              HasSubstr(std::string("dir/config.json: ") + wrong.error));
+  ExpectWrongValueNamed(kMouseV1, LoadCase(GetParam().checkpoint), GetParam());
 }
 
 constexpr char kStep[] = "step_qwen3_concat";

@@ -39,10 +39,6 @@ GoldenCheckpoint LoadNeeded(const std::string& name) {
   return checkpoint;
 }
 
-std::string ErrorOf(const GoldenCheckpoint& checkpoint) {
-  return ErrorOf(kOpenMythos, checkpoint);
-}
-
 // --- what is read ------------------------------------------------------------
 
 TEST(OpenMythos, IsPreludeLoopAndCoda) {
@@ -128,28 +124,11 @@ TEST_P(DamagedOpenMythos, NamesAnUnknownKeyInEachObject) {
   ExpectUnknownKeysNamed(kOpenMythos, whole());
 }
 
-struct WrongValue {
-  const char* name;
-  const char* checkpoint;
-  const char* path;
-  const char* value;  // JSON; nullptr: the key is removed
-  const char* error;
-};
-
 class WrongValueOpenMythos : public ::testing::TestWithParam<WrongValue> {};
 
 TEST_P(WrongValueOpenMythos, IsNamed) {
-  const WrongValue& wrong = GetParam();
-  GoldenCheckpoint checkpoint = LoadCase(wrong.checkpoint);
-  const json::json_pointer path(wrong.path);
-  if (wrong.value == nullptr) {
-    checkpoint.config[path.parent_pointer()].erase(path.back());
-  } else {
-    checkpoint.config[path] = json::parse(wrong.value);
-  }
-
-  EXPECT_THAT(ErrorOf(checkpoint),
-              HasSubstr(std::string("dir/config.json: ") + wrong.error));
+  ExpectWrongValueNamed(kOpenMythos, LoadCase(GetParam().checkpoint),
+                        GetParam());
 }
 
 constexpr char kGqa[] = "gqa_basic";
