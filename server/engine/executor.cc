@@ -12,9 +12,8 @@
 #include <variant>
 
 #include "absl/strings/str_cat.h"
-#include "absl/types/span.h"
 #include "server/common/error.h"
-#include "server/engine/sampling.h"
+#include "server/engine/answer.h"
 
 namespace stepd {
 namespace {
@@ -432,7 +431,7 @@ void Executor::AdvanceBatch(MonotonicTime now) {
     work->cached.end +=
         static_cast<std::int64_t>(batch_.slices[i].steps.size());
     work->cached.num_tokens += work->slice_tokens();
-    absl::Status status = AnswerRows(work, row);
+    absl::Status status = AnswerRows(spec_, result_, row, work);
     row += work->slice_rows;
     work->num_steps_done += work->slice_new_steps;
     if (!status.ok()) {
@@ -443,41 +442,6 @@ void Executor::AdvanceBatch(MonotonicTime now) {
       MakeReady(work);
     }
   }
-}
-
-// Adds the slice's rows of the result to the reply.
-absl::Status Executor::AnswerRows(Work* work, std::int64_t first_row) {
-  if (work->slice_rows == 0) return absl::OkStatus();
-  const StepTask& task = work->step();
-  const auto num_actions = static_cast<std::size_t>(spec_.num_actions);
-  const auto num_rows = static_cast<std::size_t>(work->slice_rows);
-  const auto first = static_cast<std::size_t>(first_row);
-  DrawId draw;
-  draw.seed = task.sampling.seed;
-  draw.actor_hash = work->session->actor_hash;
-  draw.step_index = static_cast<std::uint64_t>(work->session->num_steps()) +
-                    work->num_steps_done + work->slice_new_steps - num_rows;
-  work->reply.num_answered += work->slice_rows;
-  const absl::Span<const float> scores = result_.scores;
-  for (std::size_t row = first; num_actions > 0 && row < first + num_rows;
-       ++row) {
-    const absl::StatusOr<SampledAction> sampled = SampleAction(
-        scores.subspan(row * num_actions, num_actions), task.sampling, draw);
-    if (!sampled.ok()) return sampled.status();
-    work->reply.actions.push_back(sampled->action);
-    work->reply.log_probs.push_back(sampled->log_prob);
-    ++draw.step_index;
-  }
-  if (task.outputs == 0) return absl::OkStatus();
-  work->reply.outputs.resize(spec_.outputs.size());
-  for (std::size_t i = 0; i < spec_.outputs.size(); ++i) {
-    if ((task.outputs >> i & 1) == 0) continue;
-    const auto size = static_cast<std::size_t>(spec_.outputs[i].num_elements());
-    const float* begin = result_.outputs[i].data() + first * size;
-    std::vector<float>& output = work->reply.outputs[i];
-    output.insert(output.end(), begin, begin + num_rows * size);
-  }
-  return absl::OkStatus();
 }
 
 // The whole task is computed: its steps become steps of the session.

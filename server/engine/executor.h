@@ -146,7 +146,6 @@ class Executor {
   std::string Report(const absl::Status& status);
   void FailBatch(const absl::Status& status, MonotonicTime now);
   void AdvanceBatch(MonotonicTime now);
-  absl::Status AnswerRows(Work* work, std::int64_t first_row);
 
   // Ending tasks.
   void Commit(Work* work, MonotonicTime now);

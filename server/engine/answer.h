@@ -1,0 +1,31 @@
+// Copyright 2026 The stepd authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// What a task is told of a batch's result.
+//
+// Thread safety: pure functions.
+
+#ifndef STEPD_SERVER_ENGINE_ANSWER_H_
+#define STEPD_SERVER_ENGINE_ANSWER_H_
+
+#include <cstdint>
+
+#include "absl/status/status.h"
+#include "model/policy_spec.h"
+#include "model/step.h"
+#include "server/engine/work.h"
+
+namespace stepd {
+
+// Adds the rows of `result` that belong to the slice of `work`, from
+// `first_row` on, to its reply: draws the actions and copies the outputs that
+// were asked for. To be called before the slice's steps count as done.
+//
+// REQUIRES: `result` is complete.
+// Errors: as SampleAction(); the reply is then of no use.
+absl::Status AnswerRows(const PolicySpec& spec, const StepResult& result,
+                        std::int64_t first_row, Work* work);
+
+}  // namespace stepd
+
+#endif  // STEPD_SERVER_ENGINE_ANSWER_H_
