@@ -45,6 +45,8 @@ inline constexpr absl::string_view kCancelled = "CANCELLED";
 inline constexpr absl::string_view kCacheFull = "CACHE_FULL";
 // The policy's scores are no distribution to draw from (NaN or +infinity).
 inline constexpr absl::string_view kScores = "SCORES";
+// The journal cannot be reached, or what it has of the session is damaged.
+inline constexpr absl::string_view kJournal = "JOURNAL";
 inline constexpr absl::string_view kInternal = "INTERNAL";
 }  // namespace reason
 

@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <optional>
 #include <variant>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -28,7 +29,8 @@ namespace stepd {
 
 // All of these borrow for the duration of Append().
 
-// One task's steps, at the end of its session's log.
+// One task's steps, at the end of its session's log. Steps that the journal has
+// from `step_index` on were never acknowledged; these take their place.
 struct JournalSteps {
   absl::string_view actor_id;
   std::uint64_t epoch = 0;
@@ -56,21 +58,36 @@ struct JournalErase {
 
 using JournalEntry = std::variant<JournalSteps, JournalReplace, JournalErase>;
 
+// What became of an entry.
+enum class JournalOutcome : std::uint8_t {
+  kWritten,
+  // Only of steps. Not written: the journal lacks steps before these, because
+  // it was emptied or could not be reached when they came. A JournalReplace of
+  // the session with these steps puts it right.
+  kBehind,
+  // Only of steps. Not written: another server has written this session since.
+  // What this one has of it is out of date: forget it, and Read() again.
+  kTakenOver,
+};
+
 class Journal {
  public:
   virtual ~Journal() = default;
 
-  // Writes every entry, as durably as it is configured to, in one go. Entries
-  // are of different actors.
-  // Errors: kUnavailable  JOURNAL: it cannot be said whether an entry was
-  //                       written; if it was, writing it again changes nothing
-  virtual absl::Status Append(absl::Span<const JournalEntry> entries,
-                              MonotonicTime deadline) = 0;
+  // Writes the entries, as durably as the journal is configured to, in one go.
+  // Entries are of different actors. Gives what became of each.
+  // Errors: kUnavailable  JOURNAL: it cannot be said whether any entry was
+  //                       written, and it may still be; later entries of the
+  //                       same actor take its place
+  virtual absl::StatusOr<std::vector<JournalOutcome>> Append(
+      absl::Span<const JournalEntry> entries, MonotonicTime deadline) = 0;
 
-  // The actor's session as of its last entry; nullopt: it has none.
+  // The actor's session as of its last entry, which is this server's to write
+  // from now on; nullopt: it has none.
   // Errors: kUnavailable  JOURNAL: the journal cannot be asked
   //         kDataLoss     JOURNAL: what it has of the session is damaged, or
-  //                       was written for other fields
+  //                       was written for other fields; a JournalErase
+  //                       ends it
   virtual absl::StatusOr<std::optional<SessionRecord>> Read(
       absl::string_view actor_id, MonotonicTime deadline) = 0;
 };
