@@ -55,6 +55,9 @@ int NumExecutors(const ExecutorsConfig& config, const PolicySpec& spec) {
 ContextLimits ContextLimitsOf(const SessionsConfig& sessions) {
   ContextLimits context;
   context.max_steps = sessions.max_steps;
+  context.forget_at = sessions.forget_at == "none"      ? Boundary::kNone
+                      : sessions.forget_at == "episode" ? Boundary::kEpisode
+                                                        : Boundary::kTask;
   if (sessions.context_policy == "rebuild") {
     context.keep_steps = sessions.keep_steps > 0
                              ? sessions.keep_steps

@@ -65,6 +65,7 @@ struct SessionsConfig {
   std::int64_t max_steps = 0;
   std::string context_policy;  // error | rebuild
   std::int64_t keep_steps = 0;
+  std::string forget_at;  // none | episode | task
   absl::Duration idle_timeout;
   std::int64_t cache_bytes = 0;
 };

@@ -150,6 +150,11 @@ std::vector<ConfigKeyEntry> EngineKeys() {
       {"sessions", "keep_steps", "integer", "0",
        "steps that a rebuilt context begins with; 0: half of max_steps",
        Into(&Config::sessions, &S::keep_steps, AtLeast(0))},
+      {"sessions", "forget_at", "choice", "task",
+       "boundary at which a session's context begins anew: none, episode "
+       "(and task) or task",
+       Into(&Config::sessions, &S::forget_at,
+            OneOf({"none", "episode", "task"}))},
       {"sessions", "idle_timeout", "duration", "1h",
        "an idle session is forgotten after this; none: never",
        Into(&Config::sessions, &S::idle_timeout, ParseDuration)},

@@ -76,10 +76,7 @@ absl::Status Admission::CheckSessionInputs(const Work& work) const {
 }
 
 absl::Status Admission::CheckLimits(const Work& work) const {
-  const Session& session = *work.session;
-  const auto& task = std::get<StepTask>(work.task);
-  const std::int64_t steps =
-      session.num_steps() + static_cast<std::int64_t>(task.steps.size());
+  const std::int64_t steps = slicer_.ContextSteps(work);
   const std::int64_t tokens = slicer_.MostTokens(work);
   if (!limits_.rebuilds() && steps > limits_.max_steps) {
     return Error(

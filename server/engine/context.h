@@ -10,17 +10,25 @@
 
 #include <cstdint>
 
+#include "server/engine/step_task.h"
+
 namespace stepd {
 
 // A context of max_steps steps is full. Without keep_steps its session then
 // refuses further steps (CONTEXT_FULL). With it the context is rebuilt from the
 // last keep_steps steps, the new one among them, at positions from 0 on, and
 // grows again ("grow-then-rebuild").
+//
+// A context is forgotten at a boundary of at least `forget_at`.
 struct ContextLimits {
   std::int64_t max_steps = 4096;
-  std::int64_t keep_steps = 0;  // 0: none; else at most max_steps
+  std::int64_t keep_steps = 0;           // 0: none; else at most max_steps
+  Boundary forget_at = Boundary::kTask;  // kNone: never
 
   bool rebuilds() const { return keep_steps > 0; }
+  bool forgets(Boundary boundary) const {
+    return forget_at != Boundary::kNone && boundary >= forget_at;
+  }
   // First step of the context in which step `index` is computed, if the
   // context before it began at step `begin`.
   std::int64_t BeginFor(std::int64_t begin, std::int64_t index) const {

@@ -12,6 +12,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "server/common/mutex.h"
 #include "server/common/stable_hash.h"
 #include "server/engine/executor.h"
@@ -195,6 +197,9 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(
   executor_options.batching.max_wait = ToMonotonic(options.max_wait);
   executor_options.num_blocks = *num_blocks;
   executor_options.context = options.context;
+  // Later than the epochs of whatever ran before, here or in a client.
+  executor_options.first_epoch =
+      static_cast<std::uint64_t>(absl::ToUnixNanos(absl::Now()));
   executor_options.idle_timeout =
       options.idle_timeout == absl::InfiniteDuration()
           ? MonotonicDuration::max()

@@ -14,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "server/common/error.h"
 #include "server/engine/answer.h"
+#include "server/engine/step_order.h"
 
 namespace stepd {
 namespace {
@@ -310,6 +311,10 @@ bool Executor::TryStart(Work* work, MonotonicTime now) {
   work->cached = session->cached();
   work->started = now;
   work->was_rebuilt = !session->is_cached();
+  if (session->num_steps() > 0) {
+    work->reply.served_from =
+        session->is_cached() ? ServedFrom::kCache : ServedFrom::kLog;
+  }
   return true;
 }
 
@@ -456,12 +461,30 @@ void Executor::Commit(Work* work, MonotonicTime now) {
   TrimBlocks(&session, admission_.BlocksFor(session.num_tokens), &pool_);
   if (spec_.recomputes) DropBlocks(&session, &pool_);
   work->reply.step_index = static_cast<std::uint64_t>(session.num_steps());
+  work->reply.epoch = session.epoch;
+  Remember(work);
   num_completed_ += static_cast<int>(work->step().steps.size());
   if (work->step().is_ephemeral) {
     observer_->OnSessionEnd(SessionEnd::kReset);
     Empty(&session);
   }
   Finish(work, now);
+}
+
+// So that a retry of the task gets the same reply.
+void Executor::Remember(Work* work) {
+  const StepTask& task = work->step();
+  Session& session = *work->session;
+  if (!task.step_index.has_value()) {
+    session.answered.reset();
+    return;
+  }
+  if (session.answered == nullptr) {
+    session.answered = std::make_unique<AnsweredTask>();
+  }
+  session.answered->step_index = *task.step_index;
+  session.answered->content_hash = ContentHash(task);
+  session.answered->reply = work->reply;
 }
 
 // The session is as it was before the task; what the task wrote into blocks
@@ -488,12 +511,12 @@ void Executor::Finish(Work* work, MonotonicTime now) {
 // computation run here.
 void Executor::ServeNext(Session* session, MonotonicTime now) {
   while (Work* work = session->first_work) {
-    if (work->is_step()) {
+    if (!work->is_step()) {
+      RunReset(work);
+    } else if (MustCompute(work, now)) {
       MakeReady(work);
       return;
     }
-    if (session->is_open) observer_->OnSessionEnd(SessionEnd::kReset);
-    Empty(session);
     session->first_work = work->next_of_session;
     finished_.push_back(work);
   }
@@ -504,10 +527,48 @@ void Executor::ServeNext(Session* session, MonotonicTime now) {
   }
 }
 
+void Executor::RunReset(Work* work) {
+  Session* session = work->session;
+  const auto& task = std::get<ResetTask>(work->task);
+  if (!session->is_open) return;
+  // A retry of a reset that was done before: the next session has begun.
+  if (task.epoch.has_value() && session->epoch >= *task.epoch) return;
+  observer_->OnSessionEnd(SessionEnd::kReset);
+  Empty(session);
+}
+
+// False: the step has its answer, or its error, already.
+bool Executor::MustCompute(Work* work, MonotonicTime now) {
+  Session* session = work->session;
+  const StepTask& task = work->step();
+  const absl::StatusOr<StepOrder> order = OrderOf(task, *session);
+  if (!order.ok()) {
+    work->status = order.status();
+    return false;
+  }
+  if (*order == StepOrder::kRepeated) {
+    work->reply = session->answered->reply;
+    work->was_repeated = true;
+    work->started = now;
+    return false;
+  }
+  if (*order == StepOrder::kNewEpoch) {
+    work->status = CheckWanted(task, now);
+    if (!work->status.ok()) return false;
+    observer_->OnSessionEnd(SessionEnd::kReset);
+    Empty(session);
+  }
+  if (session->num_steps() == 0) {
+    session->epoch = task.epoch.value_or(options_.first_epoch + num_opened_++);
+  }
+  return true;
+}
+
 // As if the actor had never come.
 void Executor::Empty(Session* session) {
   DropBlocks(session, &pool_);
   session->session_inputs = {};
+  session->answered.reset();
   session->log = StepLog(table_.shape().fixed_step_bytes);
   session->window_start = 0;
   session->num_tokens = table_.shape().num_prefix_tokens;
@@ -552,6 +613,7 @@ void Executor::Deliver(Work* work, MonotonicTime now) {
   record.latency = now - work->submitted;
   record.num_steps = static_cast<int>(task.steps.size());
   record.was_rebuilt = work->was_rebuilt;
+  record.was_repeated = work->was_repeated;
   observer_->OnStep(record);
   task.done(std::move(work->reply));
 }

@@ -66,6 +66,8 @@ struct ExecutorOptions {
   FireOptions batching;
   std::int32_t num_blocks = 0;
   ContextLimits context;
+  // Of the first session that is opened without one; later ones count on.
+  std::uint64_t first_epoch = 1;
   MonotonicDuration idle_timeout = MonotonicDuration::max();
 };
 
@@ -149,9 +151,12 @@ class Executor {
 
   // Ending tasks.
   void Commit(Work* work, MonotonicTime now);
+  void Remember(Work* work);
   void Fail(Work* work, absl::Status status, MonotonicTime now);
   void Finish(Work* work, MonotonicTime now);
   void ServeNext(Session* session, MonotonicTime now);
+  void RunReset(Work* work);
+  bool MustCompute(Work* work, MonotonicTime now);
   void Empty(Session* session);
   void EvictBlocks(Session* session);
   void DeliverFinished(MonotonicTime now);
@@ -176,7 +181,8 @@ class Executor {
   std::int64_t num_unfinished_ = 0;
   std::int64_t num_finished_ = 0;
   std::int64_t num_failures_ = 0;
-  int num_completed_ = 0;  // of the current batch
+  std::uint64_t num_opened_ = 0;  // without an epoch
+  int num_completed_ = 0;         // of the current batch
   bool is_draining_ = false;
   // The last batch had no room for anything long: the next one begins with it.
   bool were_longs_passed_over_ = false;

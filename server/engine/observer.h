@@ -38,7 +38,8 @@ struct StepRecord {
   MonotonicDuration queue_wait{};  // Submit to the forming of its first batch
   MonotonicDuration latency{};     // Submit to completion
   int num_steps = 0;
-  bool was_rebuilt = false;  // its session had lost its blocks
+  bool was_rebuilt = false;   // its session had lost its blocks
+  bool was_repeated = false;  // the stored reply of a task answered before
 };
 
 // What a session lost: all of it, or (kEvictedBlocks) only its KV cache, which

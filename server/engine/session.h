@@ -22,6 +22,7 @@
 #include "server/common/clock.h"
 #include "server/engine/context.h"
 #include "server/engine/intrusive_list.h"
+#include "server/engine/session_record.h"
 #include "server/engine/step_task.h"
 
 namespace stepd {
@@ -90,11 +91,15 @@ struct Session {
 
   const std::string actor_id;
   const std::uint64_t actor_hash;  // StableHash(actor_id)
+  std::uint64_t epoch = 0;
 
   std::string session_inputs;  // encoded; empty if the policy reads none
   StepLog log;
   std::int64_t window_start = 0;  // first step of the log in the context
   std::int64_t num_tokens;  // of the prefix and of the steps in the context
+
+  // The last task and its reply; nullptr: it had no step index.
+  std::unique_ptr<AnsweredTask> answered;
 
   std::vector<std::int32_t> blocks;
   std::int64_t num_cached_steps = 0;

@@ -42,6 +42,15 @@ std::int64_t Slicer::TokensAt(const Work& work, std::int64_t index) const {
   return policy_.CountTokens(StepAt(work, index)).value();
 }
 
+std::int64_t Slicer::BeginFor(const Work& work, std::int64_t begin,
+                              std::int64_t index) const {
+  const bool is_first = index == work.session->num_steps();
+  if (is_first && limits_.forgets(std::get<StepTask>(work.task).boundary)) {
+    return index;
+  }
+  return limits_.BeginFor(begin, index);
+}
+
 // The step that a recomputed slice ends with.
 std::int64_t Slicer::NextAnswered(const Work& work) const {
   return std::get<StepTask>(work.task).answer_all_steps ? work.first_new_step()
@@ -54,11 +63,11 @@ ContextSpan Slicer::NextContext(const Work& work) const {
   std::int64_t begin = cached.begin;
   if (spec_.recomputes) {
     for (std::int64_t i = work.first_new_step(); i <= NextAnswered(work); ++i) {
-      begin = limits_.BeginFor(begin, i);
+      begin = BeginFor(work, begin, i);
     }
     return {begin, begin, 0};
   }
-  begin = limits_.BeginFor(begin, work.first_new_step());
+  begin = BeginFor(work, begin, work.first_new_step());
   if (begin == cached.begin) return cached;
   return {begin, begin, 0};
 }
@@ -87,14 +96,25 @@ std::int64_t Slicer::TokensLeft(const Work& work) const {
   return tokens;
 }
 
+std::int64_t Slicer::ContextSteps(const Work& work) const {
+  std::int64_t begin = work.session->window_start;
+  for (std::int64_t i = work.session->num_steps(); i < EndOf(work); ++i) {
+    begin = BeginFor(work, begin, i);
+  }
+  return EndOf(work) - begin;
+}
+
 std::int64_t Slicer::MostTokens(const Work& work) const {
   const Session& session = *work.session;
-  if (!limits_.rebuilds()) return session.num_tokens + work.num_new_tokens;
+  const bool forgets = limits_.forgets(std::get<StepTask>(work.task).boundary);
+  if (!limits_.rebuilds() && !forgets) {
+    return session.num_tokens + work.num_new_tokens;
+  }
   std::int64_t most = 0;
   std::int64_t begin = session.window_start;
   std::int64_t tokens = session.num_tokens;
   for (std::int64_t i = session.num_steps(); i < EndOf(work); ++i) {
-    const std::int64_t next = limits_.BeginFor(begin, i);
+    const std::int64_t next = BeginFor(work, begin, i);
     if (next != begin) {
       tokens = spec_.num_prefix_tokens;
       for (std::int64_t j = next; j < i; ++j) tokens += TokensAt(work, j);
@@ -147,7 +167,7 @@ void Slicer::FillWithNext(Work* work, std::int64_t max_tokens,
   work->slice_old_tokens = MissingPrefixTokens(context);
   std::int64_t i = context.end;
   for (; i < end; ++i) {
-    if (limits_.BeginFor(context.begin, i) != context.begin) break;
+    if (BeginFor(*work, context.begin, i) != context.begin) break;
     const std::int64_t tokens = TokensAt(*work, i);
     if (!slice->steps.empty() && work->slice_tokens() + tokens > max_tokens) {
       break;

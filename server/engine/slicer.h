@@ -31,6 +31,8 @@ class Slicer {
   // Tokens that the next batches compute for `work`, up to its end or to the
   // next rebuild of its context.
   std::int64_t TokensLeft(const Work& work) const;
+  // Steps of the context that `work` ends with.
+  std::int64_t ContextSteps(const Work& work) const;
   // Tokens of the longest context that `work` goes through.
   std::int64_t MostTokens(const Work& work) const;
   // One step, and everything before it is in the blocks.
@@ -49,6 +51,9 @@ class Slicer {
 
   absl::string_view StepAt(const Work& work, std::int64_t index) const;
   std::int64_t TokensAt(const Work& work, std::int64_t index) const;
+  // ContextLimits::BeginFor(), and the task's boundary.
+  std::int64_t BeginFor(const Work& work, std::int64_t begin,
+                        std::int64_t index) const;
   ContextSpan NextContext(const Work& work) const;
   std::int64_t NextAnswered(const Work& work) const;
   std::int64_t MissingPrefixTokens(const ContextSpan& cached) const {

@@ -24,12 +24,26 @@
 
 namespace stepd {
 
+// What begins with a step, as its sender says; a `done` input says nothing.
+enum class Boundary { kNone, kEpisode, kTask };
+
+// What the reply's context was computed from.
+enum class ServedFrom {
+  kNew,      // the step opened the session
+  kCache,    // everything before was in the session's blocks
+  kLog,      // some or all was computed again from the log in memory
+  kJournal,  // the log came from the journal
+};
+
 // How an action is drawn (the wire's Sampling, validated).
 struct SamplingParams {
   float temperature = 0.0F;                 // >= 0, finite; 0 = best action
   std::optional<std::int64_t> num_actions;  // 1 .. spec.num_actions
   std::uint64_t seed = 0;
 };
+
+// Appends every one of them to `text`, in a form that is the same everywhere.
+void AppendContent(const SamplingParams& params, std::string* text);
 
 // Answer to one StepTask. R = answered steps (1, or all of the task).
 struct StepReply {
@@ -39,6 +53,8 @@ struct StepReply {
   // By index of the spec's outputs, empty where not asked for; [R, elements].
   std::vector<std::vector<float>> outputs;
   std::uint64_t step_index = 0;  // steps in the session after this task
+  std::uint64_t epoch = 0;       // of the session
+  ServedFrom served_from = ServedFrom::kNew;
 };
 
 // Called exactly once, from an executor's thread (or inside Submit's caller
@@ -52,6 +68,12 @@ struct StepTask {
   std::string session_inputs;
   EncodedSteps steps;           // at least one
   std::vector<int> num_tokens;  // of each step (Policy::CountTokens)
+  // Steps of the session before the first one; absent: whatever there are.
+  std::optional<std::uint64_t> step_index;
+  // Which of the actor's sessions is meant: each has a greater number than the
+  // one before. Absent: the one that there is, or a new one.
+  std::optional<std::uint64_t> epoch;
+  Boundary boundary = Boundary::kNone;  // at the first step
   SamplingParams sampling;
   OutputMask outputs = 0;
   bool answer_all_steps = false;
@@ -67,6 +89,9 @@ struct StepTask {
 // Empties an actor's session, in order with its steps.
 struct ResetTask {
   std::string actor_id;
+  // Of the session that comes next: nothing is left to do when the actor's
+  // session is of this epoch, or a later one. Absent: there is.
+  std::optional<std::uint64_t> epoch;
   absl::AnyInvocable<void(absl::Status)> done;
 };
 

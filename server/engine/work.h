@@ -38,6 +38,7 @@ struct Work {
   std::int64_t num_new_tokens = 0;  // of all steps of the task
   bool is_started = false;
   bool was_rebuilt = false;
+  bool was_repeated = false;  // answered before
   int num_batches_blocked =
       0;  // batches that ran without it for lack of blocks
   MonotonicTime started{};

@@ -110,6 +110,7 @@ class PrometheusMetrics final : public Metrics {
   Counter& batches_;
   Counter& tokens_;
   Counter& rebuilt_;
+  Counter& repeated_;
   Counter& forward_errors_;
   Histogram& batch_sessions_;
   Histogram& batch_tokens_;
@@ -139,6 +140,9 @@ PrometheusMetrics::PrometheusMetrics()
       rebuilt_(AddCounter("stepd_rebuilt_calls_total",
                           "Calls whose session had lost its KV blocks and was "
                           "prefilled again.")),
+      repeated_(AddCounter("stepd_repeated_calls_total",
+                           "Calls that had been answered before and got the "
+                           "stored reply.")),
       forward_errors_(AddCounter("stepd_forward_errors_total",
                                  "Forward passes that failed.")),
       batch_sessions_(AddHistogram("stepd_batch_sessions",
@@ -227,6 +231,7 @@ void PrometheusMetrics::OnStep(const StepRecord& record) {
   queue_wait_.Observe(ToSeconds(record.queue_wait));
   step_latency_.Observe(ToSeconds(record.latency));
   if (record.was_rebuilt) rebuilt_.Increment();
+  if (record.was_repeated) repeated_.Increment();
 }
 
 void PrometheusMetrics::OnError(absl::string_view reason) {

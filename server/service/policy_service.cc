@@ -222,6 +222,7 @@ void CallbackPolicyService::RunReset(const v1::ResetRequest& request,
   if (!status.ok()) return call->Complete(Refused(status));
   ResetTask task;
   task.actor_id = request.actor_id();
+  if (request.has_epoch()) task.epoch = request.epoch();
   task.done = [this, call](const absl::Status& status) {
     call->Complete(Reported(status));
   };

@@ -17,6 +17,8 @@
 #include "absl/types/span.h"
 #include "proto/stepd/v1/policy_service.pb.h"
 #include "server/common/error.h"
+#include "server/service/invalid.h"
+#include "server/service/order_codec.h"
 
 namespace stepd {
 namespace {
@@ -25,22 +27,6 @@ constexpr std::size_t kMaxActorIdBytes = 256;
 
 using Tensors = google::protobuf::RepeatedPtrField<v1::Tensor>;
 using Names = google::protobuf::RepeatedPtrField<std::string>;
-
-absl::Status Invalid(absl::string_view reason, absl::string_view field,
-                     const std::string& got, const std::string& want) {
-  return Error(absl::StatusCode::kInvalidArgument, reason,
-               absl::StrCat(field, ": got ", got, ", want ", want),
-               {{"field", std::string(field)}, {"got", got}, {"want", want}});
-}
-
-// The start of a text, for an error; still UTF-8. What the wire gives has no
-// end, and a status travels in headers, which are bounded.
-std::string Excerpt(absl::string_view text, std::size_t max_bytes) {
-  if (text.size() <= max_bytes) return std::string(text);
-  std::size_t end = max_bytes;
-  while (end > 0 && (text[end] & 0xC0) == 0x80) --end;
-  return absl::StrCat(text.substr(0, end), "...");
-}
 
 constexpr std::size_t kMaxNameBytes = 64;
 constexpr std::size_t kMaxNamesBytes = 512;
@@ -367,7 +353,8 @@ absl::StatusOr<StepTask> StepCodec::DecodeStep(
   task.outputs = *outputs;
   task.answer_all_steps = request.answered_steps() == v1::ANSWERED_STEPS_ALL;
   task.is_ephemeral = request.ephemeral();
-  status = EncodeSessionInputs(0, &session_columns, &task);
+  status = DecodeOrder(request, &task);
+  if (status.ok()) status = EncodeSessionInputs(0, &session_columns, &task);
   if (!status.ok()) return status;
   for (std::int64_t row = 0; row < columns.num_rows(); ++row) {
     status = EncodeStepRow(row, &columns, &task);
@@ -401,6 +388,8 @@ StepCodec::DecodeStepBatch(const v1::StepBatchRequest& request) const {
   status = CheckSessionRows(session_columns.num_rows(), num_actors,
                             absl::StrCat(num_actors, ", one per actor"));
   if (!status.ok()) return status;
+  status = CheckOrderColumns(request);
+  if (!status.ok()) return status;
   std::vector<absl::StatusOr<StepTask>> tasks;
   tasks.reserve(static_cast<std::size_t>(num_actors));
   for (int row = 0; row < num_actors; ++row) {
@@ -409,7 +398,8 @@ StepCodec::DecodeStepBatch(const v1::StepBatchRequest& request) const {
     task.sampling = *sampling;
     task.outputs = *outputs;
     task.is_ephemeral = request.ephemeral();
-    status = EncodeSessionInputs(row, &session_columns, &task);
+    status = DecodeOrder(request, row, &task);
+    if (status.ok()) status = EncodeSessionInputs(row, &session_columns, &task);
     if (status.ok()) status = EncodeStepRow(row, &columns, &task);
     if (status.ok()) {
       tasks.emplace_back(std::move(task));
@@ -426,6 +416,8 @@ void StepCodec::EncodeStep(const StepReply& reply,
   response->mutable_log_probs()->Add(reply.log_probs.begin(),
                                      reply.log_probs.end());
   response->set_step_index(reply.step_index);
+  response->set_epoch(reply.epoch);
+  response->set_served_from(ToWire(reply.served_from));
   const std::int64_t rows = reply.num_answered;
   for (std::size_t i = 0; i < reply.outputs.size(); ++i) {
     const std::vector<float>& values = reply.outputs[i];
@@ -443,6 +435,8 @@ void StepCodec::StartStepBatch(std::int64_t num_rows, OutputMask outputs,
     response->mutable_log_probs()->Resize(rows, 0.0F);
   }
   response->mutable_step_indices()->Resize(rows, 0);
+  response->mutable_epochs()->Resize(rows, 0);
+  response->mutable_served_from()->Resize(rows, 0);
   for (std::size_t i = 0; i < spec_.outputs.size(); ++i) {
     if ((outputs >> i & 1) == 0) continue;
     const OutputSpec& output = spec_.outputs[i];
@@ -461,6 +455,8 @@ void StepCodec::EncodeRow(const StepReply& reply, std::int64_t row,
     response->mutable_log_probs()->Set(r, reply.log_probs.front());
   }
   response->mutable_step_indices()->Set(r, reply.step_index);
+  response->mutable_epochs()->Set(r, reply.epoch);
+  response->mutable_served_from()->Set(r, ToWire(reply.served_from));
   int column = 0;
   for (const std::vector<float>& values : reply.outputs) {
     if (values.empty()) continue;

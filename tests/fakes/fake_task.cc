@@ -78,7 +78,15 @@ StepTask MakeFakeTask(absl::string_view actor,
 }
 
 ResetTask MakeFakeReset(absl::string_view actor, Answer* answer) {
-  return ResetTask{std::string(actor), answer->ForReset()};
+  return MakeReset(actor, answer->ForReset());
+}
+
+ResetTask MakeReset(absl::string_view actor,
+                    absl::AnyInvocable<void(absl::Status)> done) {
+  ResetTask task;
+  task.actor_id = std::string(actor);
+  task.done = std::move(done);
+  return task;
 }
 
 ReplayedActor::ReplayedActor(absl::string_view actor,

@@ -53,6 +53,8 @@ StepTask MakeFakeTask(absl::string_view actor,
                       const std::vector<std::int64_t>& xs,
                       const FakePolicyOptions& policy, Answer* answer);
 ResetTask MakeFakeReset(absl::string_view actor, Answer* answer);
+ResetTask MakeReset(absl::string_view actor,
+                    absl::AnyInvocable<void(absl::Status)> done);
 
 // What an actor alone would be answered: replays its whole history. The task
 // must have been answered without an error.

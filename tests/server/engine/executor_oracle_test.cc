@@ -155,13 +155,14 @@ class World {
     Asked asked;
     asked.is_reset = true;
     actor->asked.push_back(asked);
-    Admit(actor->id, ResetTask{actor->id, [actor](const absl::Status& status) {
-                                 EXPECT_TRUE(status.ok());
-                                 ASSERT_FALSE(actor->asked.empty());
-                                 EXPECT_TRUE(actor->asked.front().is_reset);
-                                 actor->asked.pop_front();
-                                 actor->replayed.Reset();
-                               }});
+    Admit(actor->id,
+          MakeReset(actor->id, [actor](const absl::Status& status) {
+            EXPECT_TRUE(status.ok());
+            ASSERT_FALSE(actor->asked.empty());
+            EXPECT_TRUE(actor->asked.front().is_reset);
+            actor->asked.pop_front();
+            actor->replayed.Reset();
+          }));
   }
 
   void Admit(const std::string& actor_id, Task task) {

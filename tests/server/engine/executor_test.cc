@@ -477,7 +477,7 @@ TEST_F(ExecutorTest, ResetRunsInOrderWithTheStepsOfItsActor) {
   };
 
   admit(step("step 1"));
-  admit(ResetTask{"a", note("reset")});
+  admit(MakeReset("a", note("reset")));
   admit(step("step 2"));
   EXPECT_THAT(order, IsEmpty());
   RunBatch();

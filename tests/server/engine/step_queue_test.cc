@@ -21,7 +21,9 @@ using std::chrono::milliseconds;
 
 QueuedTask MakeTask(const std::string& actor) {
   QueuedTask queued;
-  queued.task = ResetTask{actor, nullptr};
+  ResetTask reset;
+  reset.actor_id = actor;
+  queued.task = std::move(reset);
   return queued;
 }
 

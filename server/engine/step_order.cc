@@ -1,0 +1,78 @@
+// Copyright 2026 The stepd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "server/engine/step_order.h"
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/types/span.h"
+#include "server/common/error.h"
+#include "server/common/stable_hash.h"
+
+namespace stepd {
+namespace {
+
+absl::Status SessionUnknown(const StepTask& task) {
+  return Error(
+      absl::StatusCode::kNotFound, reason::kSessionUnknown,
+      absl::StrCat("step ", *task.step_index, " of actor \"", task.actor_id,
+                   "\": the server has none of the steps before it"),
+      {{"expected", "0"}});
+}
+
+absl::Status OutOfOrder(const Session& session, const std::string& message) {
+  return Error(absl::StatusCode::kFailedPrecondition, reason::kStepIndex,
+               message,
+               {{"expected", absl::StrCat(session.num_steps())},
+                {"epoch", absl::StrCat(session.epoch)}});
+}
+
+}  // namespace
+
+absl::StatusOr<StepOrder> OrderOf(const StepTask& task,
+                                  const Session& session) {
+  const bool is_new = session.num_steps() == 0;
+  const bool begins_epoch =
+      is_new || (task.epoch.has_value() && *task.epoch > session.epoch);
+  if (begins_epoch) {
+    if (task.step_index.value_or(0) > 0) return SessionUnknown(task);
+    return is_new ? StepOrder::kNext : StepOrder::kNewEpoch;
+  }
+  if (task.epoch.has_value() && *task.epoch < session.epoch) {
+    return OutOfOrder(
+        session,
+        absl::StrCat("epoch ", *task.epoch,
+                     " is over: the session is in epoch ", session.epoch));
+  }
+  if (!task.step_index.has_value()) return StepOrder::kNext;
+  const std::uint64_t index = *task.step_index;
+  const auto expected = static_cast<std::uint64_t>(session.num_steps());
+  if (index == expected) return StepOrder::kNext;
+  const AnsweredTask* answered = session.answered.get();
+  if (answered == nullptr || answered->step_index != index) {
+    return OutOfOrder(session, absl::StrCat("step ", index,
+                                            " does not follow: "
+                                            "the session has ",
+                                            expected, " steps"));
+  }
+  if (answered->content_hash != ContentHash(task)) {
+    return OutOfOrder(
+        session, absl::StrCat("step ", index,
+                              " was answered already, and had other content"));
+  }
+  return StepOrder::kRepeated;
+}
+
+std::uint64_t ContentHash(const StepTask& task) {
+  std::string text =
+      absl::StrCat(StableHash(task.steps.all()), " ", task.steps.size(), " ",
+                   StableHash(task.session_inputs), " ", task.outputs, " ",
+                   static_cast<int>(task.boundary), task.answer_all_steps,
+                   task.is_ephemeral);
+  AppendContent(task.sampling, &text);
+  return StableHash(text);
+}
+
+}  // namespace stepd
