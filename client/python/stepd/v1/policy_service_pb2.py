@@ -25,49 +25,53 @@ _sym_db = _symbol_database.Default()
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dstepd/v1/policy_service.proto\x12\x08stepd.v1\x1a\x17google/rpc/status.proto\"g\n\x06Tensor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12!\n\x05\x64type\x18\x02 \x01(\x0e\x32\x12.stepd.v1.DataType\x12\r\n\x05shape\x18\x03 \x03(\x03\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\x12\x0f\n\x07lengths\x18\x05 \x03(\r\"W\n\x08Sampling\x12\x13\n\x0btemperature\x18\x01 \x01(\x02\x12\x18\n\x0bnum_actions\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x0c\n\x04seed\x18\x03 \x01(\x04\x42\x0e\n\x0c_num_actions\"\xe6\x01\n\x0bStepRequest\x12\x10\n\x08\x61\x63tor_id\x18\x01 \x01(\t\x12 \n\x06inputs\x18\x02 \x03(\x0b\x32\x10.stepd.v1.Tensor\x12\x0f\n\x07outputs\x18\x03 \x03(\t\x12$\n\x08sampling\x18\x04 \x01(\x0b\x32\x12.stepd.v1.Sampling\x12/\n\x0e\x61nswered_steps\x18\x05 \x01(\x0e\x32\x17.stepd.v1.AnsweredSteps\x12(\n\x0esession_inputs\x18\x06 \x03(\x0b\x32\x10.stepd.v1.Tensor\x12\x11\n\tephemeral\x18\x07 \x01(\x08\"\x80\x01\n\x0cStepResponse\x12\x0f\n\x07\x61\x63tions\x18\x01 \x03(\x03\x12\x11\n\tlog_probs\x18\x02 \x03(\x02\x12!\n\x07outputs\x18\x03 \x03(\x0b\x32\x10.stepd.v1.Tensor\x12\x12\n\nstep_index\x18\x04 \x01(\x04\x12\x15\n\rmodel_version\x18\x05 \x01(\x04\"\xbb\x01\n\x10StepBatchRequest\x12\x11\n\tactor_ids\x18\x01 \x03(\t\x12 \n\x06inputs\x18\x02 \x03(\x0b\x32\x10.stepd.v1.Tensor\x12\x0f\n\x07outputs\x18\x03 \x03(\t\x12$\n\x08sampling\x18\x04 \x01(\x0b\x32\x12.stepd.v1.Sampling\x12(\n\x0esession_inputs\x18\x06 \x03(\x0b\x32\x10.stepd.v1.Tensor\x12\x11\n\tephemeral\x18\x07 \x01(\x08\"\xab\x01\n\x11StepBatchResponse\x12\x0f\n\x07\x61\x63tions\x18\x01 \x03(\x03\x12\x11\n\tlog_probs\x18\x02 \x03(\x02\x12!\n\x07outputs\x18\x03 \x03(\x0b\x32\x10.stepd.v1.Tensor\x12\x14\n\x0cstep_indices\x18\x04 \x03(\x04\x12\x15\n\rmodel_version\x18\x05 \x01(\x04\x12\"\n\x06\x65rrors\x18\x06 \x03(\x0b\x32\x12.stepd.v1.RowError\";\n\x08RowError\x12\x0b\n\x03row\x18\x01 \x01(\r\x12\"\n\x06status\x18\x02 \x01(\x0b\x32\x12.google.rpc.Status\"\xb4\x01\n\x11StepStreamRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\x04\x12%\n\x04step\x18\x02 \x01(\x0b\x32\x15.stepd.v1.StepRequestH\x00\x12\x30\n\nstep_batch\x18\x03 \x01(\x0b\x32\x1a.stepd.v1.StepBatchRequestH\x00\x12\'\n\x05reset\x18\x04 \x01(\x0b\x32\x16.stepd.v1.ResetRequestH\x00\x42\t\n\x07request\"\xde\x01\n\x12StepStreamResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\x04\x12&\n\x04step\x18\x02 \x01(\x0b\x32\x16.stepd.v1.StepResponseH\x00\x12\x31\n\nstep_batch\x18\x03 \x01(\x0b\x32\x1b.stepd.v1.StepBatchResponseH\x00\x12(\n\x05reset\x18\x04 \x01(\x0b\x32\x17.stepd.v1.ResetResponseH\x00\x12#\n\x05\x65rror\x18\x05 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\n\n\x08response\" \n\x0cResetRequest\x12\x10\n\x08\x61\x63tor_id\x18\x01 \x01(\t\"\x0f\n\rResetResponse\"\x11\n\x0f\x44\x65scribeRequest\"\xba\x01\n\x05\x46ield\x12\x0c\n\x04name\x18\x01 \x01(\t\x12!\n\x05\x64type\x18\x02 \x01(\x0e\x32\x12.stepd.v1.DataType\x12\r\n\x05shape\x18\x03 \x03(\x03\x12\x10\n\x03min\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x10\n\x03max\x18\x05 \x01(\x03H\x01\x88\x01\x01\x12\x10\n\x08required\x18\x06 \x01(\x08\x12\x13\n\x0bvalue_names\x18\x07 \x03(\t\x12\x16\n\x0esame_length_as\x18\x08 \x01(\tB\x06\n\x04_minB\x06\n\x04_max\"%\n\x06Output\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05shape\x18\x02 \x03(\x03\"\x92\x01\n\x06Limits\x12\x19\n\x11max_message_bytes\x18\x01 \x01(\x04\x12\x1a\n\x12max_steps_per_call\x18\x02 \x01(\x04\x12\x1c\n\x14max_actors_per_batch\x18\x03 \x01(\x04\x12\x14\n\x0cmax_sessions\x18\x04 \x01(\x04\x12\x1d\n\x15max_steps_per_session\x18\x05 \x01(\x04\"\xa4\x03\n\x10\x44\x65scribeResponse\x12\x0f\n\x07summary\x18\x01 \x01(\t\x12\x1f\n\x06\x66ields\x18\x02 \x03(\x0b\x32\x0f.stepd.v1.Field\x12!\n\x07outputs\x18\x03 \x03(\x0b\x32\x10.stepd.v1.Output\x12\x13\n\x0b\x61\x63tion_head\x18\x04 \x01(\t\x12\x13\n\x0bnum_actions\x18\x05 \x01(\x04\x12\x1b\n\x13min_tokens_per_step\x18\x06 \x01(\r\x12\x1b\n\x13max_tokens_per_step\x18\x07 \x01(\r\x12\x1a\n\x12kv_bytes_per_token\x18\x08 \x01(\x04\x12\x16\n\x0enum_parameters\x18\t \x01(\x04\x12 \n\x06limits\x18\n \x01(\x0b\x32\x10.stepd.v1.Limits\x12\x15\n\rmodel_version\x18\x0b \x01(\x04\x12\x16\n\x0eserver_version\x18\x0c \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\r \x01(\t\x12\'\n\x0esession_inputs\x18\x0e \x03(\x0b\x32\x0f.stepd.v1.Field\x12\x19\n\x11num_prefix_tokens\x18\x0f \x01(\r*\xd5\x01\n\x08\x44\x61taType\x12\x19\n\x15\x44\x41TA_TYPE_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x44\x41TA_TYPE_BOOL\x10\x01\x12\x13\n\x0f\x44\x41TA_TYPE_UINT8\x10\x02\x12\x13\n\x0f\x44\x41TA_TYPE_INT32\x10\x03\x12\x13\n\x0f\x44\x41TA_TYPE_INT64\x10\x04\x12\x15\n\x11\x44\x41TA_TYPE_FLOAT16\x10\x05\x12\x16\n\x12\x44\x41TA_TYPE_BFLOAT16\x10\x06\x12\x15\n\x11\x44\x41TA_TYPE_FLOAT32\x10\x07\x12\x15\n\x11\x44\x41TA_TYPE_FLOAT64\x10\x08*@\n\rAnsweredSteps\x12\x17\n\x13\x41NSWERED_STEPS_LAST\x10\x00\x12\x16\n\x12\x41NSWERED_STEPS_ALL\x10\x01\x32\xd6\x02\n\rPolicyService\x12\x35\n\x04Step\x12\x15.stepd.v1.StepRequest\x1a\x16.stepd.v1.StepResponse\x12\x44\n\tStepBatch\x12\x1a.stepd.v1.StepBatchRequest\x1a\x1b.stepd.v1.StepBatchResponse\x12K\n\nStepStream\x12\x1b.stepd.v1.StepStreamRequest\x1a\x1c.stepd.v1.StepStreamResponse(\x01\x30\x01\x12\x38\n\x05Reset\x12\x16.stepd.v1.ResetRequest\x1a\x17.stepd.v1.ResetResponse\x12\x41\n\x08\x44\x65scribe\x12\x19.stepd.v1.DescribeRequest\x1a\x1a.stepd.v1.DescribeResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dstepd/v1/policy_service.proto\x12\x08stepd.v1\x1a\x17google/rpc/status.proto\"g\n\x06Tensor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12!\n\x05\x64type\x18\x02 \x01(\x0e\x32\x12.stepd.v1.DataType\x12\r\n\x05shape\x18\x03 \x03(\x03\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\x12\x0f\n\x07lengths\x18\x05 \x03(\r\"W\n\x08Sampling\x12\x13\n\x0btemperature\x18\x01 \x01(\x02\x12\x18\n\x0bnum_actions\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x0c\n\x04seed\x18\x03 \x01(\x04\x42\x0e\n\x0c_num_actions\"\xd2\x02\n\x0bStepRequest\x12\x10\n\x08\x61\x63tor_id\x18\x01 \x01(\t\x12 \n\x06inputs\x18\x02 \x03(\x0b\x32\x10.stepd.v1.Tensor\x12\x0f\n\x07outputs\x18\x03 \x03(\t\x12$\n\x08sampling\x18\x04 \x01(\x0b\x32\x12.stepd.v1.Sampling\x12/\n\x0e\x61nswered_steps\x18\x05 \x01(\x0e\x32\x17.stepd.v1.AnsweredSteps\x12(\n\x0esession_inputs\x18\x06 \x03(\x0b\x32\x10.stepd.v1.Tensor\x12\x11\n\tephemeral\x18\x07 \x01(\x08\x12\x17\n\nstep_index\x18\x08 \x01(\x04H\x00\x88\x01\x01\x12\x12\n\x05\x65poch\x18\t \x01(\x04H\x01\x88\x01\x01\x12$\n\x08\x62oundary\x18\n \x01(\x0e\x32\x12.stepd.v1.BoundaryB\r\n\x0b_step_indexB\x08\n\x06_epoch\"\xba\x01\n\x0cStepResponse\x12\x0f\n\x07\x61\x63tions\x18\x01 \x03(\x03\x12\x11\n\tlog_probs\x18\x02 \x03(\x02\x12!\n\x07outputs\x18\x03 \x03(\x0b\x32\x10.stepd.v1.Tensor\x12\x12\n\nstep_index\x18\x04 \x01(\x04\x12\x15\n\rmodel_version\x18\x05 \x01(\x04\x12\r\n\x05\x65poch\x18\x06 \x01(\x04\x12)\n\x0bserved_from\x18\x07 \x01(\x0e\x32\x14.stepd.v1.ServedFrom\"\x89\x02\n\x10StepBatchRequest\x12\x11\n\tactor_ids\x18\x01 \x03(\t\x12 \n\x06inputs\x18\x02 \x03(\x0b\x32\x10.stepd.v1.Tensor\x12\x0f\n\x07outputs\x18\x03 \x03(\t\x12$\n\x08sampling\x18\x04 \x01(\x0b\x32\x12.stepd.v1.Sampling\x12(\n\x0esession_inputs\x18\x06 \x03(\x0b\x32\x10.stepd.v1.Tensor\x12\x11\n\tephemeral\x18\x07 \x01(\x08\x12\x14\n\x0cstep_indices\x18\x08 \x03(\x04\x12\x0e\n\x06\x65pochs\x18\t \x03(\x04\x12&\n\nboundaries\x18\n \x03(\x0e\x32\x12.stepd.v1.Boundary\"\xe6\x01\n\x11StepBatchResponse\x12\x0f\n\x07\x61\x63tions\x18\x01 \x03(\x03\x12\x11\n\tlog_probs\x18\x02 \x03(\x02\x12!\n\x07outputs\x18\x03 \x03(\x0b\x32\x10.stepd.v1.Tensor\x12\x14\n\x0cstep_indices\x18\x04 \x03(\x04\x12\x15\n\rmodel_version\x18\x05 \x01(\x04\x12\"\n\x06\x65rrors\x18\x06 \x03(\x0b\x32\x12.stepd.v1.RowError\x12\x0e\n\x06\x65pochs\x18\x07 \x03(\x04\x12)\n\x0bserved_from\x18\x08 \x03(\x0e\x32\x14.stepd.v1.ServedFrom\";\n\x08RowError\x12\x0b\n\x03row\x18\x01 \x01(\r\x12\"\n\x06status\x18\x02 \x01(\x0b\x32\x12.google.rpc.Status\"\xb4\x01\n\x11StepStreamRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\x04\x12%\n\x04step\x18\x02 \x01(\x0b\x32\x15.stepd.v1.StepRequestH\x00\x12\x30\n\nstep_batch\x18\x03 \x01(\x0b\x32\x1a.stepd.v1.StepBatchRequestH\x00\x12\'\n\x05reset\x18\x04 \x01(\x0b\x32\x16.stepd.v1.ResetRequestH\x00\x42\t\n\x07request\"\xde\x01\n\x12StepStreamResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\x04\x12&\n\x04step\x18\x02 \x01(\x0b\x32\x16.stepd.v1.StepResponseH\x00\x12\x31\n\nstep_batch\x18\x03 \x01(\x0b\x32\x1b.stepd.v1.StepBatchResponseH\x00\x12(\n\x05reset\x18\x04 \x01(\x0b\x32\x17.stepd.v1.ResetResponseH\x00\x12#\n\x05\x65rror\x18\x05 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\n\n\x08response\">\n\x0cResetRequest\x12\x10\n\x08\x61\x63tor_id\x18\x01 \x01(\t\x12\x12\n\x05\x65poch\x18\x02 \x01(\x04H\x00\x88\x01\x01\x42\x08\n\x06_epoch\"\x0f\n\rResetResponse\"\x11\n\x0f\x44\x65scribeRequest\"\xba\x01\n\x05\x46ield\x12\x0c\n\x04name\x18\x01 \x01(\t\x12!\n\x05\x64type\x18\x02 \x01(\x0e\x32\x12.stepd.v1.DataType\x12\r\n\x05shape\x18\x03 \x03(\x03\x12\x10\n\x03min\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x10\n\x03max\x18\x05 \x01(\x03H\x01\x88\x01\x01\x12\x10\n\x08required\x18\x06 \x01(\x08\x12\x13\n\x0bvalue_names\x18\x07 \x03(\t\x12\x16\n\x0esame_length_as\x18\x08 \x01(\tB\x06\n\x04_minB\x06\n\x04_max\"%\n\x06Output\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05shape\x18\x02 \x03(\x03\"\x92\x01\n\x06Limits\x12\x19\n\x11max_message_bytes\x18\x01 \x01(\x04\x12\x1a\n\x12max_steps_per_call\x18\x02 \x01(\x04\x12\x1c\n\x14max_actors_per_batch\x18\x03 \x01(\x04\x12\x14\n\x0cmax_sessions\x18\x04 \x01(\x04\x12\x1d\n\x15max_steps_per_session\x18\x05 \x01(\x04\"\xa4\x03\n\x10\x44\x65scribeResponse\x12\x0f\n\x07summary\x18\x01 \x01(\t\x12\x1f\n\x06\x66ields\x18\x02 \x03(\x0b\x32\x0f.stepd.v1.Field\x12!\n\x07outputs\x18\x03 \x03(\x0b\x32\x10.stepd.v1.Output\x12\x13\n\x0b\x61\x63tion_head\x18\x04 \x01(\t\x12\x13\n\x0bnum_actions\x18\x05 \x01(\x04\x12\x1b\n\x13min_tokens_per_step\x18\x06 \x01(\r\x12\x1b\n\x13max_tokens_per_step\x18\x07 \x01(\r\x12\x1a\n\x12kv_bytes_per_token\x18\x08 \x01(\x04\x12\x16\n\x0enum_parameters\x18\t \x01(\x04\x12 \n\x06limits\x18\n \x01(\x0b\x32\x10.stepd.v1.Limits\x12\x15\n\rmodel_version\x18\x0b \x01(\x04\x12\x16\n\x0eserver_version\x18\x0c \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\r \x01(\t\x12\'\n\x0esession_inputs\x18\x0e \x03(\x0b\x32\x0f.stepd.v1.Field\x12\x19\n\x11num_prefix_tokens\x18\x0f \x01(\r*\xd5\x01\n\x08\x44\x61taType\x12\x19\n\x15\x44\x41TA_TYPE_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x44\x41TA_TYPE_BOOL\x10\x01\x12\x13\n\x0f\x44\x41TA_TYPE_UINT8\x10\x02\x12\x13\n\x0f\x44\x41TA_TYPE_INT32\x10\x03\x12\x13\n\x0f\x44\x41TA_TYPE_INT64\x10\x04\x12\x15\n\x11\x44\x41TA_TYPE_FLOAT16\x10\x05\x12\x16\n\x12\x44\x41TA_TYPE_BFLOAT16\x10\x06\x12\x15\n\x11\x44\x41TA_TYPE_FLOAT32\x10\x07\x12\x15\n\x11\x44\x41TA_TYPE_FLOAT64\x10\x08*F\n\x08\x42oundary\x12\x11\n\rBOUNDARY_NONE\x10\x00\x12\x14\n\x10\x42OUNDARY_EPISODE\x10\x01\x12\x11\n\rBOUNDARY_TASK\x10\x02*\x83\x01\n\nServedFrom\x12\x1b\n\x17SERVED_FROM_UNSPECIFIED\x10\x00\x12\x13\n\x0fSERVED_FROM_NEW\x10\x01\x12\x15\n\x11SERVED_FROM_CACHE\x10\x02\x12\x13\n\x0fSERVED_FROM_LOG\x10\x03\x12\x17\n\x13SERVED_FROM_JOURNAL\x10\x04*@\n\rAnsweredSteps\x12\x17\n\x13\x41NSWERED_STEPS_LAST\x10\x00\x12\x16\n\x12\x41NSWERED_STEPS_ALL\x10\x01\x32\xd6\x02\n\rPolicyService\x12\x35\n\x04Step\x12\x15.stepd.v1.StepRequest\x1a\x16.stepd.v1.StepResponse\x12\x44\n\tStepBatch\x12\x1a.stepd.v1.StepBatchRequest\x1a\x1b.stepd.v1.StepBatchResponse\x12K\n\nStepStream\x12\x1b.stepd.v1.StepStreamRequest\x1a\x1c.stepd.v1.StepStreamResponse(\x01\x30\x01\x12\x38\n\x05Reset\x12\x16.stepd.v1.ResetRequest\x1a\x17.stepd.v1.ResetResponse\x12\x41\n\x08\x44\x65scribe\x12\x19.stepd.v1.DescribeRequest\x1a\x1a.stepd.v1.DescribeResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'stepd.v1.policy_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DATATYPE']._serialized_start=2330
-  _globals['_DATATYPE']._serialized_end=2543
-  _globals['_ANSWEREDSTEPS']._serialized_start=2545
-  _globals['_ANSWEREDSTEPS']._serialized_end=2609
+  _globals['_DATATYPE']._serialized_start=2663
+  _globals['_DATATYPE']._serialized_end=2876
+  _globals['_BOUNDARY']._serialized_start=2878
+  _globals['_BOUNDARY']._serialized_end=2948
+  _globals['_SERVEDFROM']._serialized_start=2951
+  _globals['_SERVEDFROM']._serialized_end=3082
+  _globals['_ANSWEREDSTEPS']._serialized_start=3084
+  _globals['_ANSWEREDSTEPS']._serialized_end=3148
   _globals['_TENSOR']._serialized_start=68
   _globals['_TENSOR']._serialized_end=171
   _globals['_SAMPLING']._serialized_start=173
   _globals['_SAMPLING']._serialized_end=260
   _globals['_STEPREQUEST']._serialized_start=263
-  _globals['_STEPREQUEST']._serialized_end=493
-  _globals['_STEPRESPONSE']._serialized_start=496
-  _globals['_STEPRESPONSE']._serialized_end=624
-  _globals['_STEPBATCHREQUEST']._serialized_start=627
-  _globals['_STEPBATCHREQUEST']._serialized_end=814
-  _globals['_STEPBATCHRESPONSE']._serialized_start=817
-  _globals['_STEPBATCHRESPONSE']._serialized_end=988
-  _globals['_ROWERROR']._serialized_start=990
-  _globals['_ROWERROR']._serialized_end=1049
-  _globals['_STEPSTREAMREQUEST']._serialized_start=1052
-  _globals['_STEPSTREAMREQUEST']._serialized_end=1232
-  _globals['_STEPSTREAMRESPONSE']._serialized_start=1235
-  _globals['_STEPSTREAMRESPONSE']._serialized_end=1457
-  _globals['_RESETREQUEST']._serialized_start=1459
-  _globals['_RESETREQUEST']._serialized_end=1491
-  _globals['_RESETRESPONSE']._serialized_start=1493
-  _globals['_RESETRESPONSE']._serialized_end=1508
-  _globals['_DESCRIBEREQUEST']._serialized_start=1510
-  _globals['_DESCRIBEREQUEST']._serialized_end=1527
-  _globals['_FIELD']._serialized_start=1530
-  _globals['_FIELD']._serialized_end=1716
-  _globals['_OUTPUT']._serialized_start=1718
-  _globals['_OUTPUT']._serialized_end=1755
-  _globals['_LIMITS']._serialized_start=1758
-  _globals['_LIMITS']._serialized_end=1904
-  _globals['_DESCRIBERESPONSE']._serialized_start=1907
-  _globals['_DESCRIBERESPONSE']._serialized_end=2327
-  _globals['_POLICYSERVICE']._serialized_start=2612
-  _globals['_POLICYSERVICE']._serialized_end=2954
+  _globals['_STEPREQUEST']._serialized_end=601
+  _globals['_STEPRESPONSE']._serialized_start=604
+  _globals['_STEPRESPONSE']._serialized_end=790
+  _globals['_STEPBATCHREQUEST']._serialized_start=793
+  _globals['_STEPBATCHREQUEST']._serialized_end=1058
+  _globals['_STEPBATCHRESPONSE']._serialized_start=1061
+  _globals['_STEPBATCHRESPONSE']._serialized_end=1291
+  _globals['_ROWERROR']._serialized_start=1293
+  _globals['_ROWERROR']._serialized_end=1352
+  _globals['_STEPSTREAMREQUEST']._serialized_start=1355
+  _globals['_STEPSTREAMREQUEST']._serialized_end=1535
+  _globals['_STEPSTREAMRESPONSE']._serialized_start=1538
+  _globals['_STEPSTREAMRESPONSE']._serialized_end=1760
+  _globals['_RESETREQUEST']._serialized_start=1762
+  _globals['_RESETREQUEST']._serialized_end=1824
+  _globals['_RESETRESPONSE']._serialized_start=1826
+  _globals['_RESETRESPONSE']._serialized_end=1841
+  _globals['_DESCRIBEREQUEST']._serialized_start=1843
+  _globals['_DESCRIBEREQUEST']._serialized_end=1860
+  _globals['_FIELD']._serialized_start=1863
+  _globals['_FIELD']._serialized_end=2049
+  _globals['_OUTPUT']._serialized_start=2051
+  _globals['_OUTPUT']._serialized_end=2088
+  _globals['_LIMITS']._serialized_start=2091
+  _globals['_LIMITS']._serialized_end=2237
+  _globals['_DESCRIBERESPONSE']._serialized_start=2240
+  _globals['_DESCRIBERESPONSE']._serialized_end=2660
+  _globals['_POLICYSERVICE']._serialized_start=3151
+  _globals['_POLICYSERVICE']._serialized_end=3493
 # @@protoc_insertion_point(module_scope)

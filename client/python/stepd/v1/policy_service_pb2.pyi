@@ -20,6 +20,20 @@ class DataType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DATA_TYPE_FLOAT32: _ClassVar[DataType]
     DATA_TYPE_FLOAT64: _ClassVar[DataType]
 
+class Boundary(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    BOUNDARY_NONE: _ClassVar[Boundary]
+    BOUNDARY_EPISODE: _ClassVar[Boundary]
+    BOUNDARY_TASK: _ClassVar[Boundary]
+
+class ServedFrom(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    SERVED_FROM_UNSPECIFIED: _ClassVar[ServedFrom]
+    SERVED_FROM_NEW: _ClassVar[ServedFrom]
+    SERVED_FROM_CACHE: _ClassVar[ServedFrom]
+    SERVED_FROM_LOG: _ClassVar[ServedFrom]
+    SERVED_FROM_JOURNAL: _ClassVar[ServedFrom]
+
 class AnsweredSteps(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     ANSWERED_STEPS_LAST: _ClassVar[AnsweredSteps]
@@ -33,6 +47,14 @@ DATA_TYPE_FLOAT16: DataType
 DATA_TYPE_BFLOAT16: DataType
 DATA_TYPE_FLOAT32: DataType
 DATA_TYPE_FLOAT64: DataType
+BOUNDARY_NONE: Boundary
+BOUNDARY_EPISODE: Boundary
+BOUNDARY_TASK: Boundary
+SERVED_FROM_UNSPECIFIED: ServedFrom
+SERVED_FROM_NEW: ServedFrom
+SERVED_FROM_CACHE: ServedFrom
+SERVED_FROM_LOG: ServedFrom
+SERVED_FROM_JOURNAL: ServedFrom
 ANSWERED_STEPS_LAST: AnsweredSteps
 ANSWERED_STEPS_ALL: AnsweredSteps
 
@@ -61,7 +83,7 @@ class Sampling(_message.Message):
     def __init__(self, temperature: _Optional[float] = ..., num_actions: _Optional[int] = ..., seed: _Optional[int] = ...) -> None: ...
 
 class StepRequest(_message.Message):
-    __slots__ = ("actor_id", "inputs", "outputs", "sampling", "answered_steps", "session_inputs", "ephemeral")
+    __slots__ = ("actor_id", "inputs", "outputs", "sampling", "answered_steps", "session_inputs", "ephemeral", "step_index", "epoch", "boundary")
     ACTOR_ID_FIELD_NUMBER: _ClassVar[int]
     INPUTS_FIELD_NUMBER: _ClassVar[int]
     OUTPUTS_FIELD_NUMBER: _ClassVar[int]
@@ -69,6 +91,9 @@ class StepRequest(_message.Message):
     ANSWERED_STEPS_FIELD_NUMBER: _ClassVar[int]
     SESSION_INPUTS_FIELD_NUMBER: _ClassVar[int]
     EPHEMERAL_FIELD_NUMBER: _ClassVar[int]
+    STEP_INDEX_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    BOUNDARY_FIELD_NUMBER: _ClassVar[int]
     actor_id: str
     inputs: _containers.RepeatedCompositeFieldContainer[Tensor]
     outputs: _containers.RepeatedScalarFieldContainer[str]
@@ -76,53 +101,70 @@ class StepRequest(_message.Message):
     answered_steps: AnsweredSteps
     session_inputs: _containers.RepeatedCompositeFieldContainer[Tensor]
     ephemeral: bool
-    def __init__(self, actor_id: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., outputs: _Optional[_Iterable[str]] = ..., sampling: _Optional[_Union[Sampling, _Mapping]] = ..., answered_steps: _Optional[_Union[AnsweredSteps, str]] = ..., session_inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., ephemeral: _Optional[bool] = ...) -> None: ...
+    step_index: int
+    epoch: int
+    boundary: Boundary
+    def __init__(self, actor_id: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., outputs: _Optional[_Iterable[str]] = ..., sampling: _Optional[_Union[Sampling, _Mapping]] = ..., answered_steps: _Optional[_Union[AnsweredSteps, str]] = ..., session_inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., ephemeral: _Optional[bool] = ..., step_index: _Optional[int] = ..., epoch: _Optional[int] = ..., boundary: _Optional[_Union[Boundary, str]] = ...) -> None: ...
 
 class StepResponse(_message.Message):
-    __slots__ = ("actions", "log_probs", "outputs", "step_index", "model_version")
+    __slots__ = ("actions", "log_probs", "outputs", "step_index", "model_version", "epoch", "served_from")
     ACTIONS_FIELD_NUMBER: _ClassVar[int]
     LOG_PROBS_FIELD_NUMBER: _ClassVar[int]
     OUTPUTS_FIELD_NUMBER: _ClassVar[int]
     STEP_INDEX_FIELD_NUMBER: _ClassVar[int]
     MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    SERVED_FROM_FIELD_NUMBER: _ClassVar[int]
     actions: _containers.RepeatedScalarFieldContainer[int]
     log_probs: _containers.RepeatedScalarFieldContainer[float]
     outputs: _containers.RepeatedCompositeFieldContainer[Tensor]
     step_index: int
     model_version: int
-    def __init__(self, actions: _Optional[_Iterable[int]] = ..., log_probs: _Optional[_Iterable[float]] = ..., outputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., step_index: _Optional[int] = ..., model_version: _Optional[int] = ...) -> None: ...
+    epoch: int
+    served_from: ServedFrom
+    def __init__(self, actions: _Optional[_Iterable[int]] = ..., log_probs: _Optional[_Iterable[float]] = ..., outputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., step_index: _Optional[int] = ..., model_version: _Optional[int] = ..., epoch: _Optional[int] = ..., served_from: _Optional[_Union[ServedFrom, str]] = ...) -> None: ...
 
 class StepBatchRequest(_message.Message):
-    __slots__ = ("actor_ids", "inputs", "outputs", "sampling", "session_inputs", "ephemeral")
+    __slots__ = ("actor_ids", "inputs", "outputs", "sampling", "session_inputs", "ephemeral", "step_indices", "epochs", "boundaries")
     ACTOR_IDS_FIELD_NUMBER: _ClassVar[int]
     INPUTS_FIELD_NUMBER: _ClassVar[int]
     OUTPUTS_FIELD_NUMBER: _ClassVar[int]
     SAMPLING_FIELD_NUMBER: _ClassVar[int]
     SESSION_INPUTS_FIELD_NUMBER: _ClassVar[int]
     EPHEMERAL_FIELD_NUMBER: _ClassVar[int]
+    STEP_INDICES_FIELD_NUMBER: _ClassVar[int]
+    EPOCHS_FIELD_NUMBER: _ClassVar[int]
+    BOUNDARIES_FIELD_NUMBER: _ClassVar[int]
     actor_ids: _containers.RepeatedScalarFieldContainer[str]
     inputs: _containers.RepeatedCompositeFieldContainer[Tensor]
     outputs: _containers.RepeatedScalarFieldContainer[str]
     sampling: Sampling
     session_inputs: _containers.RepeatedCompositeFieldContainer[Tensor]
     ephemeral: bool
-    def __init__(self, actor_ids: _Optional[_Iterable[str]] = ..., inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., outputs: _Optional[_Iterable[str]] = ..., sampling: _Optional[_Union[Sampling, _Mapping]] = ..., session_inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., ephemeral: _Optional[bool] = ...) -> None: ...
+    step_indices: _containers.RepeatedScalarFieldContainer[int]
+    epochs: _containers.RepeatedScalarFieldContainer[int]
+    boundaries: _containers.RepeatedScalarFieldContainer[Boundary]
+    def __init__(self, actor_ids: _Optional[_Iterable[str]] = ..., inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., outputs: _Optional[_Iterable[str]] = ..., sampling: _Optional[_Union[Sampling, _Mapping]] = ..., session_inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., ephemeral: _Optional[bool] = ..., step_indices: _Optional[_Iterable[int]] = ..., epochs: _Optional[_Iterable[int]] = ..., boundaries: _Optional[_Iterable[_Union[Boundary, str]]] = ...) -> None: ...
 
 class StepBatchResponse(_message.Message):
-    __slots__ = ("actions", "log_probs", "outputs", "step_indices", "model_version", "errors")
+    __slots__ = ("actions", "log_probs", "outputs", "step_indices", "model_version", "errors", "epochs", "served_from")
     ACTIONS_FIELD_NUMBER: _ClassVar[int]
     LOG_PROBS_FIELD_NUMBER: _ClassVar[int]
     OUTPUTS_FIELD_NUMBER: _ClassVar[int]
     STEP_INDICES_FIELD_NUMBER: _ClassVar[int]
     MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
     ERRORS_FIELD_NUMBER: _ClassVar[int]
+    EPOCHS_FIELD_NUMBER: _ClassVar[int]
+    SERVED_FROM_FIELD_NUMBER: _ClassVar[int]
     actions: _containers.RepeatedScalarFieldContainer[int]
     log_probs: _containers.RepeatedScalarFieldContainer[float]
     outputs: _containers.RepeatedCompositeFieldContainer[Tensor]
     step_indices: _containers.RepeatedScalarFieldContainer[int]
     model_version: int
     errors: _containers.RepeatedCompositeFieldContainer[RowError]
-    def __init__(self, actions: _Optional[_Iterable[int]] = ..., log_probs: _Optional[_Iterable[float]] = ..., outputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., step_indices: _Optional[_Iterable[int]] = ..., model_version: _Optional[int] = ..., errors: _Optional[_Iterable[_Union[RowError, _Mapping]]] = ...) -> None: ...
+    epochs: _containers.RepeatedScalarFieldContainer[int]
+    served_from: _containers.RepeatedScalarFieldContainer[ServedFrom]
+    def __init__(self, actions: _Optional[_Iterable[int]] = ..., log_probs: _Optional[_Iterable[float]] = ..., outputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., step_indices: _Optional[_Iterable[int]] = ..., model_version: _Optional[int] = ..., errors: _Optional[_Iterable[_Union[RowError, _Mapping]]] = ..., epochs: _Optional[_Iterable[int]] = ..., served_from: _Optional[_Iterable[_Union[ServedFrom, str]]] = ...) -> None: ...
 
 class RowError(_message.Message):
     __slots__ = ("row", "status")
@@ -159,10 +201,12 @@ class StepStreamResponse(_message.Message):
     def __init__(self, request_id: _Optional[int] = ..., step: _Optional[_Union[StepResponse, _Mapping]] = ..., step_batch: _Optional[_Union[StepBatchResponse, _Mapping]] = ..., reset: _Optional[_Union[ResetResponse, _Mapping]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ...) -> None: ...
 
 class ResetRequest(_message.Message):
-    __slots__ = ("actor_id",)
+    __slots__ = ("actor_id", "epoch")
     ACTOR_ID_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
     actor_id: str
-    def __init__(self, actor_id: _Optional[str] = ...) -> None: ...
+    epoch: int
+    def __init__(self, actor_id: _Optional[str] = ..., epoch: _Optional[int] = ...) -> None: ...
 
 class ResetResponse(_message.Message):
     __slots__ = ()
