@@ -17,6 +17,7 @@
 #define STEPD_SERVER_CONFIG_CONFIG_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -56,7 +57,7 @@ struct ModelConfig {
 struct BatchingConfig {
   std::int64_t max_batch_tokens = 0;
   std::int64_t max_batch_sessions = 0;
-  absl::Duration max_wait;
+  std::optional<absl::Duration> max_wait;  // nullopt: auto
   std::int64_t max_queued = 0;
 };
 

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -61,6 +62,14 @@ absl::StatusOr<absl::Duration> ParseFiniteDuration(absl::string_view text) {
     return absl::InvalidArgumentError("want a finite duration, got \"none\"");
   }
   return duration;
+}
+
+absl::StatusOr<std::optional<absl::Duration>> ParseMaxWait(
+    absl::string_view text) {
+  if (text == "auto") return std::nullopt;
+  const auto duration = ParseFiniteDuration(text);
+  if (!duration.ok()) return duration.status();
+  return *duration;
 }
 
 std::vector<ConfigKeyEntry> ServerKeys() {
@@ -131,9 +140,10 @@ std::vector<ConfigKeyEntry> EngineKeys() {
       {"batching", "max_batch_sessions", "integer", "256",
        "sessions in one forward pass",
        Into(&Config::batching, &B::max_batch_sessions, AtLeast(1))},
-      {"batching", "max_wait", "duration", "0",
-       "how long a free executor may wait for more steps",
-       Into(&Config::batching, &B::max_wait, ParseFiniteDuration)},
+      {"batching", "max_wait", "duration", "auto",
+       "how long a free executor may wait for more steps; auto: at most 1ms or "
+       "two batches, if most actors come back in that time",
+       Into(&Config::batching, &B::max_wait, ParseMaxWait)},
       {"batching", "max_queued", "integer", "4096",
        "calls waiting per executor; more are refused as OVERLOADED",
        Into(&Config::batching, &B::max_queued, AtLeast(1))},

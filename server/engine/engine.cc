@@ -67,7 +67,7 @@ class Shard {
       if (!is_open) executor_.StartDraining();
       const MonotonicTime now = clock_.Now();
       executor_.ExpireIdle(now);
-      if (executor_.NextFireTime(now) <= now) executor_.RunBatch(now);
+      if (executor_.NextFire(now).at <= now) executor_.RunBatch(now);
       if (const std::int64_t count = executor_.TakeNumFinished(); count > 0) {
         queue_.Finish(count, executor_.expected_batch());
       }
@@ -77,10 +77,12 @@ class Shard {
   // False: no more tasks will come.
   bool TakeTasks(std::vector<QueuedTask>* tasks) {
     const MonotonicTime now = clock_.Now();
-    const MonotonicTime wake =
-        std::min(executor_.NextFireTime(now), executor_.NextExpiry());
-    const bool is_open =
-        queue_.PopAll(wake <= now ? StepQueue::kNoWait : wake, tasks);
+    const FireTime fire = executor_.NextFire(now);
+    const MonotonicTime wake = std::min(fire.at, executor_.NextExpiry());
+    StepQueue::Waiting waiting;
+    waiting.until = wake <= now ? StepQueue::kNoWait : wake;
+    waiting.num_tasks = fire.num_missing;
+    const bool is_open = queue_.PopAll(waiting, tasks);
     const MonotonicTime admitted = clock_.Now();
     for (QueuedTask& task : *tasks) executor_.Admit(std::move(task), admitted);
     tasks->clear();
@@ -147,8 +149,9 @@ absl::Status CheckOptions(const EngineOptions& options) {
                       "max_batch_sessions must be at least 1"));
   status.Update(check(options.max_batch_tokens >= 1,
                       "max_batch_tokens must be at least 1"));
-  status.Update(check(options.max_wait >= absl::ZeroDuration(),
-                      "max_wait must not be negative"));
+  status.Update(check(
+      options.max_wait.value_or(absl::ZeroDuration()) >= absl::ZeroDuration(),
+      "max_wait must not be negative"));
   status.Update(check(options.max_queued_tasks >= 1,
                       "max_queued_tasks must be at least 1"));
   status.Update(
@@ -194,7 +197,10 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(
   ExecutorOptions executor_options;
   executor_options.batching.max_batch_sessions = options.max_batch_sessions;
   executor_options.batching.max_batch_tokens = options.max_batch_tokens;
-  executor_options.batching.max_wait = ToMonotonic(options.max_wait);
+  executor_options.batching.max_wait.reset();
+  if (options.max_wait.has_value()) {
+    executor_options.batching.max_wait = ToMonotonic(*options.max_wait);
+  }
   executor_options.num_blocks = *num_blocks;
   executor_options.context = options.context;
   // Later than the epochs of whatever ran before, here or in a client.

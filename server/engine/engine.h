@@ -10,6 +10,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -30,8 +31,9 @@ struct EngineOptions {
   // Batching (per executor).
   int max_batch_sessions = 256;
   std::int64_t max_batch_tokens = 2048;  // longer prefills are cut into chunks
-  absl::Duration max_wait = absl::ZeroDuration();  // 0: fire when idle
-  int max_queued_tasks = 4096;                     // beyond it: OVERLOADED
+  // For more steps; 0: never; nullopt: as the executor sees fit (Patience).
+  std::optional<absl::Duration> max_wait = absl::ZeroDuration();
+  int max_queued_tasks = 4096;  // beyond it: OVERLOADED
 
   // Sessions (whole engine; divided among executors).
   std::int64_t cache_bytes = std::int64_t{1} << 30;  // KV blocks

@@ -19,10 +19,6 @@
 namespace stepd {
 namespace {
 
-// A session is expected back soon for so many times max_wait after its last
-// step; who stays away longer is not waited for.
-constexpr int kRecentWindow = 4;
-
 // Beside single steps, long work takes as many tokens as they do, so that it
 // at most doubles their time; but at least so many, which cost hardly more
 // than one token.
@@ -59,7 +55,8 @@ Executor::Executor(Parts parts, const ExecutorOptions& options)
       admission_(spec_, slicer_, options.context, options.num_blocks),
       pool_(options.num_blocks),
       table_({StepLayout(spec_.fields).fixed_bytes(), spec_.num_prefix_tokens}),
-      ready_(options.batching) {}
+      ready_(options.batching),
+      patience_(options.batching.max_wait) {}
 
 Executor::~Executor() {
   assert(num_unfinished_ == 0);
@@ -68,6 +65,9 @@ Executor::~Executor() {
 
 void Executor::Admit(QueuedTask task, MonotonicTime now) {
   Session* session = table_.FindOrCreate(ActorOf(task.task), task.actor_hash);
+  if (session->num_steps() > 0 && session->first_work == nullptr) {
+    patience_.OnReturn(task.submitted - session->last_use, expected_batch_);
+  }
   table_.MarkBusy(session);
   Work* work = works_.New();
   work->task = std::move(task.task);
@@ -88,19 +88,20 @@ void Executor::Admit(QueuedTask task, MonotonicTime now) {
   if (!finished_.empty()) DeliverFinished(now);
 }
 
-MonotonicTime Executor::NextFireTime(MonotonicTime now) {
-  return NextFire(now).at;
-}
-
 FireTime Executor::NextFire(MonotonicTime now) {
   FireConditions conditions;
   conditions.now = now;
   conditions.expected_batch = expected_batch_;
   conditions.is_draining = is_draining_;
-  const MonotonicDuration max_wait = options_.batching.max_wait;
-  if (max_wait > MonotonicDuration::zero()) {
+  const MonotonicDuration wait = patience_.Wait(expected_batch_);
+  if (wait > MonotonicDuration::zero() && !ready_.empty()) {
     conditions.num_recent_idle =
-        table_.CountRecent(now - kRecentWindow * max_wait);
+        table_.CountRecent(now - patience_.Window(expected_batch_));
+    const Session* newest = table_.NewestIdle();
+    conditions.wait_until =
+        wait + (patience_.counts_from_answer() && newest != nullptr
+                    ? newest->last_use
+                    : ready_.OldestSubmitted());
   }
   return ready_.NextFire(conditions);
 }

@@ -31,6 +31,7 @@
 #include "server/engine/admission.h"
 #include "server/engine/context.h"
 #include "server/engine/observer.h"
+#include "server/engine/patience.h"
 #include "server/engine/ready_queue.h"
 #include "server/engine/session.h"
 #include "server/engine/session_table.h"
@@ -91,8 +92,8 @@ class Executor {
   // computation runs at once if it is first in line.
   void Admit(QueuedTask task, MonotonicTime now);
 
-  // When RunBatch() should be called; kInfiniteFuture: nothing is ready.
-  MonotonicTime NextFireTime(MonotonicTime now);
+  // When RunBatch() should be called; at kInfiniteFuture: nothing is ready.
+  FireTime NextFire(MonotonicTime now);
   // Forms one batch, computes it and completes what it finished.
   void RunBatch(MonotonicTime now);
 
@@ -120,8 +121,6 @@ class Executor {
 
  private:
   enum class Taken { kYes, kNo, kNoRoom };
-
-  FireTime NextFire(MonotonicTime now);
 
   // Forming a batch.
   void FormBatch(MonotonicTime now);
@@ -177,6 +176,7 @@ class Executor {
   SessionTable table_;
   WorkPool works_;
   ReadyQueue ready_;
+  Patience patience_;
   std::int64_t num_open_ = 0;
   std::int64_t num_unfinished_ = 0;
   std::int64_t num_finished_ = 0;

@@ -17,10 +17,10 @@ namespace stepd {
 
 // Why a batch was formed when it was.
 enum class FireReason {
-  kIdle,        // nothing to wait for: max_wait is 0
-  kAllArrived,  // every live session of the shard is queued
+  kIdle,        // waiting is off, or would not pay
+  kAllArrived,  // every session that is expected back is queued
   kFull,        // a batch limit is reached
-  kWaited,      // max_wait has passed
+  kWaited,      // it has been waited long enough
   kDeadline,    // a queued step would expire
   kDraining,
 };

@@ -25,24 +25,31 @@ FireTime ReadyQueue::NextFire(const FireConditions& conditions) {
   const MonotonicTime now = conditions.now;
   if (empty()) return {kInfiniteFuture, FireReason::kIdle};
   if (conditions.is_draining) return {now, FireReason::kDraining};
-  if (options_.max_wait <= MonotonicDuration::zero()) {
-    return {now, FireReason::kIdle};
-  }
+  if (!conditions.wait_until.has_value()) return {now, FireReason::kIdle};
   if (num_works_ >= options_.max_batch_sessions ||
       num_tokens_ >= options_.max_batch_tokens) {
     return {now, FireReason::kFull};
   }
   if (conditions.num_recent_idle == 0) return {now, FireReason::kAllArrived};
 
+  FireTime fire = {*conditions.wait_until, FireReason::kWaited};
+  fire.num_missing = std::min(conditions.num_recent_idle,
+                              options_.max_batch_sessions - num_works_);
   RefreshUrgency();
-  FireTime fire = {urgency_.oldest_submitted + options_.max_wait,
-                   FireReason::kWaited};
   if (urgency_.earliest_deadline != kInfiniteFuture) {
     const MonotonicTime latest =
         urgency_.earliest_deadline - conditions.expected_batch;
-    if (latest < fire.at) fire = {latest, FireReason::kDeadline};
+    if (latest < fire.at) {
+      fire.at = latest;
+      fire.reason = FireReason::kDeadline;
+    }
   }
   return fire;
+}
+
+MonotonicTime ReadyQueue::OldestSubmitted() {
+  RefreshUrgency();
+  return urgency_.oldest_submitted;
 }
 
 void ReadyQueue::AddToUrgency(Work* work) {

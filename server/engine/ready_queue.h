@@ -12,6 +12,7 @@
 #define STEPD_SERVER_ENGINE_READY_QUEUE_H_
 
 #include <cstdint>
+#include <optional>
 
 #include "server/common/clock.h"
 #include "server/engine/intrusive_list.h"
@@ -23,18 +24,24 @@ namespace stepd {
 struct FireOptions {
   int max_batch_sessions = 256;
   std::int64_t max_batch_tokens = 2048;
-  MonotonicDuration max_wait{};
+  // See Patience.
+  std::optional<MonotonicDuration> max_wait = MonotonicDuration::zero();
 };
 
 struct FireTime {
   MonotonicTime at = kInfiniteFuture;
   FireReason reason = FireReason::kIdle;
+  // With so many more tasks it may be earlier.
+  std::int64_t num_missing = 1;
 };
 
 // What the decision to fire depends on besides the queue.
 struct FireConditions {
   MonotonicTime now{};
-  std::int64_t num_recent_idle = 0;    // sessions whose step may come soon
+  // How long to wait for sessions whose step may come soon; nullopt: not at
+  // all.
+  std::optional<MonotonicTime> wait_until;
+  std::int64_t num_recent_idle = 0;    // those sessions
   MonotonicDuration expected_batch{};  // how long a batch takes
   bool is_draining = false;
 };
@@ -55,11 +62,13 @@ class ReadyQueue {
   void Remove(Work* work);
 
   // When the next batch should form: now or earlier means at once, and an
-  // empty queue means never. Without max_wait that is at once. With it, the
-  // batch waits for more until every recent session has come, a batch limit
-  // is reached, the oldest step has waited max_wait, or the earliest deadline
-  // would be missed.
+  // empty queue means never. With wait_until, the batch waits for more until
+  // that time, or every recent session has come, a batch limit is reached or
+  // the earliest deadline would be missed.
   FireTime NextFire(const FireConditions& conditions);
+
+  // When the step was submitted that waits longest; kInfiniteFuture: none.
+  MonotonicTime OldestSubmitted();
 
  private:
   struct Urgency {

@@ -54,9 +54,11 @@ class SessionTable {
   // Least recently used first; nullptr: none.
   Session* OldestIdle() const { return idle_.front(); }
   Session* OldestResident() const { return resident_.front(); }
+  // Most recently used; nullptr: none.
+  Session* NewestIdle() const { return idle_.back(); }
 
-  // Idle sessions that were used at `since` or later.
-  // REQUIRES: `since` never decreases between calls.
+  // Idle sessions that were used at `since` or later. Those that an earlier
+  // call has not counted are not recent again before they are used.
   std::int64_t CountRecent(MonotonicTime since);
 
  private:

@@ -67,26 +67,37 @@ absl::Status StepQueue::TryPush(QueuedTask&& task) {
     } else {
       tasks_.push_back(std::move(task));
       ++num_unfinished_;
-      must_wake = std::exchange(is_popper_waiting_, false);
+      must_wake = MustWake(deadline);
+      if (must_wake) sleeper_.reset();
     }
   }
   if (must_wake) changed_.NotifyOne();
   return ToStatus(verdict, wait);
 }
 
-bool StepQueue::PopAll(MonotonicTime until, std::vector<QueuedTask>* tasks) {
+// A sleeper wakes once for all that it waits for.
+bool StepQueue::MustWake(MonotonicTime deadline) const {
+  if (!sleeper_.has_value()) return false;
+  return static_cast<std::int64_t>(tasks_.size()) >= sleeper_->num_tasks ||
+         (deadline != kInfiniteFuture &&
+          deadline - expected_batch_ < sleeper_->until);
+}
+
+bool StepQueue::PopAll(const Waiting& waiting, std::vector<QueuedTask>* tasks) {
   assert(tasks->empty());
   MutexLock lock(&mu_);
-  while (tasks_.empty() && !is_closed_ && until != kNoWait) {
-    is_popper_waiting_ = true;
-    // wait_until() may overflow at the end of time.
-    if (until == kInfiniteFuture) {
-      changed_.Wait(&mu_);
-    } else if (!changed_.WaitUntil(&mu_, until)) {
-      break;
+  if (tasks_.empty() && !is_closed_ && waiting.until != kNoWait) {
+    sleeper_ = waiting;
+    while (sleeper_.has_value() && !is_closed_) {
+      // wait_until() may overflow at the end of time.
+      if (waiting.until == kInfiniteFuture) {
+        changed_.Wait(&mu_);
+      } else if (!changed_.WaitUntil(&mu_, waiting.until)) {
+        break;
+      }
     }
+    sleeper_.reset();
   }
-  is_popper_waiting_ = false;
   tasks_.swap(*tasks);
   return !(is_closed_ && tasks->empty());
 }
@@ -109,6 +120,11 @@ void StepQueue::Close() {
 std::int64_t StepQueue::num_unfinished() const {
   MutexLock lock(&mu_);
   return num_unfinished_;
+}
+
+bool StepQueue::has_sleeper() const {
+  MutexLock lock(&mu_);
+  return sleeper_.has_value();
 }
 
 // Only whole batches ahead count, so that the estimate errs towards admitting.

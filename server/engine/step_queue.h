@@ -13,6 +13,7 @@
 #define STEPD_SERVER_ENGINE_STEP_QUEUE_H_
 
 #include <cstdint>
+#include <optional>
 #include <variant>
 #include <vector>
 
@@ -45,10 +46,17 @@ class StepQueue {
 
   static constexpr MonotonicTime kNoWait = MonotonicTime::min();
 
-  // Waits until a task is queued, the queue is closed or `until` has passed;
-  // then exchanges the content of `tasks` (which must be empty) for all queued
-  // tasks. False: the queue is closed and nothing more will come.
-  bool PopAll(MonotonicTime until, std::vector<QueuedTask>* tasks)
+  // What PopAll() waits for if nothing is queued: that time, so many tasks, or
+  // one that could not wait until that time and then for a batch.
+  struct Waiting {
+    MonotonicTime until = kInfiniteFuture;
+    std::int64_t num_tasks = 1;
+  };
+
+  // Waits, or until the queue is closed, and then exchanges the content of
+  // `tasks` (which must be empty) for all queued tasks. False: the queue is
+  // closed and nothing more will come.
+  bool PopAll(const Waiting& waiting, std::vector<QueuedTask>* tasks)
       ABSL_LOCKS_EXCLUDED(mu_);
 
   // The executor finished that many tasks; a batch takes about so long.
@@ -59,8 +67,12 @@ class StepQueue {
   void Close() ABSL_LOCKS_EXCLUDED(mu_);
 
   std::int64_t num_unfinished() const ABSL_LOCKS_EXCLUDED(mu_);
+  // Whether a PopAll() sleeps.
+  bool has_sleeper() const ABSL_LOCKS_EXCLUDED(mu_);
 
  private:
+  bool MustWake(MonotonicTime deadline) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   MonotonicDuration ExpectedWait() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const std::int64_t max_tasks_;
@@ -72,7 +84,8 @@ class StepQueue {
   std::int64_t num_unfinished_ ABSL_GUARDED_BY(mu_) = 0;
   MonotonicDuration expected_batch_ ABSL_GUARDED_BY(mu_){};
   bool is_closed_ ABSL_GUARDED_BY(mu_) = false;
-  bool is_popper_waiting_ ABSL_GUARDED_BY(mu_) = false;
+  // Of the PopAll() that sleeps; nullopt: none does, or it will wake.
+  std::optional<Waiting> sleeper_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace stepd

@@ -18,6 +18,7 @@
 namespace stepd {
 namespace {
 
+using std::chrono::microseconds;
 using std::chrono::milliseconds;
 using testing::ElementsAre;
 using testing::SizeIs;
@@ -181,10 +182,10 @@ TEST_F(BatchingTest, LongTasksTakeTurns) {
 
 TEST_F(BatchingTest, FiresAtOnceWithoutMaxWait) {
   Start();
-  EXPECT_EQ(executor_->NextFireTime(clock_.Now()), kInfiniteFuture);
+  EXPECT_EQ(executor_->NextFire(clock_.Now()).at, kInfiniteFuture);
   Step("a", {1});
 
-  EXPECT_EQ(executor_->NextFireTime(clock_.Now()), clock_.Now());
+  EXPECT_EQ(executor_->NextFire(clock_.Now()).at, clock_.Now());
   RunBatch();
 
   EXPECT_EQ(observer_.records().batches.back().fire_reason, FireReason::kIdle);
@@ -213,7 +214,7 @@ TEST_F(WaitingTest, WaitsForALiveSessionButNotLongerThanMaxWait) {
   Start();
   Grow("a", 1);
   Step("b", {1});
-  EXPECT_EQ(executor_->NextFireTime(clock_.Now()),
+  EXPECT_EQ(executor_->NextFire(clock_.Now()).at,
             clock_.Now() + milliseconds(5));
   clock_.Advance(milliseconds(4));
   EXPECT_FALSE(IsDue());
@@ -268,7 +269,7 @@ TEST_F(WaitingTest, FiresInTimeForTheEarliestDeadline) {
   task.deadline = clock_.Now() + milliseconds(3);
   Submit(std::move(task));
 
-  EXPECT_EQ(executor_->NextFireTime(clock_.Now()),
+  EXPECT_EQ(executor_->NextFire(clock_.Now()).at,
             clock_.Now() + milliseconds(3) - executor_->expected_batch());
   clock_.Advance(milliseconds(3) - MonotonicDuration(1));
   RunBatch();
@@ -286,7 +287,7 @@ TEST_F(WaitingTest, TheOldestTaskThatIsLeftDecides) {
   Step("b", {1});
   RunBatch();
 
-  EXPECT_EQ(executor_->NextFireTime(clock_.Now()),
+  EXPECT_EQ(executor_->NextFire(clock_.Now()).at,
             clock_.Now() + milliseconds(3));
 }
 
@@ -301,6 +302,83 @@ TEST_F(WaitingTest, DoesNotWaitWhenDraining) {
   ASSERT_TRUE(IsDue());
   RunBatch();
   EXPECT_EQ(LastReason(), FireReason::kDraining);
+}
+
+// Without a max_wait, and with forwards that take time.
+class PatientTest : public ExecutorFixture {
+ protected:
+  void Run() {
+    options_.batching.max_wait.reset();
+    Start();
+    policy_->FailForwards([this](std::int64_t /*n*/) {
+      clock_.Advance(forward_);
+      return false;
+    });
+  }
+  // "a" steps `count` times, each `away` after the answer to the last one.
+  void StepRegularly(int count, MonotonicDuration away) {
+    for (int i = 0; i < count; ++i) {
+      Step("a", {i});
+      RunBatch();
+      clock_.Advance(away);
+    }
+  }
+  MonotonicTime NextFire() { return executor_->NextFire(clock_.Now()).at; }
+
+  MonotonicDuration forward_ = microseconds(200);
+};
+
+TEST_F(PatientTest, WaitsForASessionAsLongAsTwoBatchesTake) {
+  Run();
+  StepRegularly(20, microseconds(100));
+  Step("b", {1});
+
+  EXPECT_EQ(NextFire(), clock_.Now() + microseconds(300));
+  clock_.Advance(microseconds(300));
+  ASSERT_TRUE(IsDue());
+  RunBatch();
+
+  EXPECT_EQ(observer_.records().batches.back().fire_reason,
+            FireReason::kWaited);
+}
+
+TEST_F(PatientTest, FiresAsSoonAsThatSessionComes) {
+  Run();
+  StepRegularly(20, microseconds(100));
+  Step("b", {1});
+  ASSERT_FALSE(IsDue());
+  EXPECT_EQ(executor_->NextFire(clock_.Now()).num_missing, 1);
+  Step("a", {1});
+
+  EXPECT_TRUE(IsDue());
+}
+
+TEST_F(PatientTest, WaitsAtMostAMillisecondHoweverLongABatchTakes) {
+  forward_ = milliseconds(30);
+  Run();
+  StepRegularly(20, microseconds(100));
+  Step("b", {1});
+
+  EXPECT_EQ(NextFire(), clock_.Now() + microseconds(900));
+}
+
+TEST_F(PatientTest, DoesNotWaitForSessionsThatStayAwayLonger) {
+  Run();
+  StepRegularly(20, microseconds(600));
+  Step("a", {1});
+  RunBatch();
+  Step("b", {1});
+
+  EXPECT_TRUE(IsDue());
+}
+
+TEST_F(PatientTest, WaitsAgainOnceTheyComeBackSooner) {
+  Run();
+  StepRegularly(20, microseconds(600));
+  StepRegularly(20, microseconds(100));
+  Step("b", {1});
+
+  EXPECT_FALSE(IsDue());
 }
 
 }  // namespace

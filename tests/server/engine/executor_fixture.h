@@ -81,7 +81,7 @@ class ExecutorFixture : public testing::Test {
     return &answers_.back();
   }
 
-  bool IsDue() { return executor_->NextFireTime(clock_.Now()) <= clock_.Now(); }
+  bool IsDue() { return executor_->NextFire(clock_.Now()).at <= clock_.Now(); }
   void RunBatch() { executor_->RunBatch(clock_.Now()); }
   // Whatever is queued, without waiting for more.
   void RunAll() {

@@ -108,7 +108,7 @@ class World {
       clock_.Advance(milliseconds(Random(60)));
       executor_->ExpireIdle(clock_.Now());
       ForgetExpired();
-    } else if (executor_->NextFireTime(clock_.Now()) <= clock_.Now()) {
+    } else if (executor_->NextFire(clock_.Now()).at <= clock_.Now()) {
       executor_->RunBatch(clock_.Now());
       ++num_batches_;
       CheckAccounts();

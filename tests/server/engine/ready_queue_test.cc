@@ -33,9 +33,11 @@ class ReadyQueueTest : public testing::Test {
     work->submitted = submitted;
     return work;
   }
+  // With a wait of five milliseconds.
   FireTime Fire(std::int64_t num_recent_idle) {
     FireConditions conditions;
     conditions.now = kNow;
+    conditions.wait_until = kNow + milliseconds(5);
     conditions.num_recent_idle = num_recent_idle;
     conditions.expected_batch = milliseconds(1);
     return queue_.NextFire(conditions);
@@ -45,7 +47,6 @@ class ReadyQueueTest : public testing::Test {
     FireOptions options;
     options.max_batch_sessions = 4;
     options.max_batch_tokens = 10;
-    options.max_wait = milliseconds(5);
     return options;
   }
 
@@ -94,15 +95,37 @@ TEST_F(ReadyQueueTest, FiresWhenTheSessionsOrTheTokensFillABatch) {
   EXPECT_EQ(Fire(1).reason, FireReason::kWaited);
 }
 
-TEST_F(ReadyQueueTest, WaitsForTheOldestTaskNoLongerThanMaxWait) {
+TEST_F(ReadyQueueTest, FiresAtOnceWhenThereIsNothingToWaitFor) {
+  queue_.Push(NewWork(1));
+  FireConditions conditions;
+  conditions.now = kNow;
+
+  EXPECT_EQ(queue_.NextFire(conditions).at, kNow);
+  EXPECT_EQ(queue_.NextFire(conditions).reason, FireReason::kIdle);
+}
+
+TEST_F(ReadyQueueTest, WaitsAsLongAsItIsTold) {
+  queue_.Push(NewWork(1));
+
+  EXPECT_EQ(Fire(1).at, kNow + milliseconds(5));
+  EXPECT_EQ(Fire(1).reason, FireReason::kWaited);
+}
+
+TEST_F(ReadyQueueTest, SaysHowManyTasksCouldMakeItFireEarlier) {
+  queue_.Push(NewWork(1));
+  EXPECT_EQ(Fire(2).num_missing, 2);
+  EXPECT_EQ(Fire(20).num_missing, 3);  // four sessions fill a batch
+}
+
+TEST_F(ReadyQueueTest, KnowsTheOldestTaskThatIsLeft) {
+  EXPECT_EQ(queue_.OldestSubmitted(), kInfiniteFuture);
   queue_.Push(NewWork(1, kNow));
   Work* oldest = NewWork(1, kNow - milliseconds(3));
   queue_.Push(oldest);
-  EXPECT_EQ(Fire(1).at, kNow + milliseconds(2));
-  EXPECT_EQ(Fire(1).reason, FireReason::kWaited);
+  EXPECT_EQ(queue_.OldestSubmitted(), kNow - milliseconds(3));
 
   queue_.Remove(oldest);
-  EXPECT_EQ(Fire(1).at, kNow + milliseconds(5));
+  EXPECT_EQ(queue_.OldestSubmitted(), kNow);
 }
 
 TEST_F(ReadyQueueTest, LeavesTheEarliestDeadlineTheTimeOfABatch) {

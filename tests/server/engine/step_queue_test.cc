@@ -27,9 +27,11 @@ QueuedTask MakeTask(const std::string& actor) {
   return queued;
 }
 
-QueuedTask MakeStep(MonotonicDuration time_left) {
+QueuedTask MakeStep(
+    MonotonicDuration time_left,
+    MonotonicTime submitted = MonotonicTime(std::chrono::hours(1))) {
   QueuedTask queued;
-  queued.submitted = MonotonicTime(std::chrono::hours(1));
+  queued.submitted = submitted;
   StepTask step;
   step.deadline = queued.submitted + time_left;
   queued.task = std::move(step);
@@ -47,7 +49,7 @@ TEST(StepQueue, HandsOutAllTasksInOrder) {
   }
 
   std::vector<QueuedTask> tasks;
-  EXPECT_TRUE(queue.PopAll(kInfiniteFuture, &tasks));
+  EXPECT_TRUE(queue.PopAll({}, &tasks));
 
   ASSERT_EQ(tasks.size(), 3U);
   for (std::size_t i = 0; i < 3; ++i) {
@@ -59,8 +61,8 @@ TEST(StepQueue, DoesNotWaitWhenTimeHasPassed) {
   StepQueue queue(10, 4);
   std::vector<QueuedTask> tasks;
 
-  EXPECT_TRUE(queue.PopAll(StepQueue::kNoWait, &tasks));
-  EXPECT_TRUE(queue.PopAll(MonotonicTime(), &tasks));
+  EXPECT_TRUE(queue.PopAll({StepQueue::kNoWait}, &tasks));
+  EXPECT_TRUE(queue.PopAll({MonotonicTime()}, &tasks));
 
   EXPECT_TRUE(tasks.empty());
 }
@@ -76,7 +78,7 @@ TEST(StepQueue, RefusesWhenFullUntilTasksAreFinished) {
   EXPECT_GT(RetryAfterOf(full), absl::ZeroDuration());
 
   std::vector<QueuedTask> tasks;
-  queue.PopAll(kInfiniteFuture, &tasks);
+  queue.PopAll({}, &tasks);
   EXPECT_FALSE(queue.TryPush(MakeTask("c")).ok());  // taken is not finished
   queue.Finish(1, {});
   EXPECT_TRUE(queue.TryPush(MakeTask("c")).ok());
@@ -119,10 +121,10 @@ TEST(StepQueue, HandsOutWhatIsInsideWhenClosedAndRefusesMore) {
   EXPECT_TRUE(RetryAfterOf(refused).has_value());
 
   std::vector<QueuedTask> tasks;
-  EXPECT_TRUE(queue.PopAll(kInfiniteFuture, &tasks));
+  EXPECT_TRUE(queue.PopAll({}, &tasks));
   EXPECT_EQ(tasks.size(), 1U);
   tasks.clear();
-  EXPECT_FALSE(queue.PopAll(kInfiniteFuture, &tasks));
+  EXPECT_FALSE(queue.PopAll({}, &tasks));
 }
 
 TEST(StepQueue, WakesThePopperForATaskAndForTheEnd) {
@@ -130,7 +132,7 @@ TEST(StepQueue, WakesThePopperForATaskAndForTheEnd) {
   std::atomic<int> num_popped{0};
   std::thread popper([&] {
     std::vector<QueuedTask> tasks;
-    while (queue.PopAll(kInfiniteFuture, &tasks)) {
+    while (queue.PopAll({}, &tasks)) {
       num_popped += static_cast<int>(tasks.size());
       tasks.clear();
     }
@@ -142,6 +144,54 @@ TEST(StepQueue, WakesThePopperForATaskAndForTheEnd) {
   popper.join();
 
   EXPECT_EQ(num_popped, 2);
+}
+
+// A task that is pushed too early to wake the popper is handed out with the
+// one that does.
+class SleepingPopper {
+ public:
+  SleepingPopper(StepQueue* queue, const StepQueue::Waiting& waiting)
+      : thread_([this, queue, waiting] { queue->PopAll(waiting, &tasks_); }) {}
+  ~SleepingPopper() {
+    if (thread_.joinable()) thread_.join();
+  }
+  std::size_t Join() {
+    thread_.join();
+    return tasks_.size();
+  }
+
+ private:
+  std::vector<QueuedTask> tasks_;
+  std::thread thread_;
+};
+
+TEST(StepQueue, LetsThePopperSleepUntilEnoughTasksAreQueued) {
+  StepQueue queue(10, 4);
+  SleepingPopper popper(&queue, {kInfiniteFuture, 3});
+  while (!queue.has_sleeper()) std::this_thread::yield();
+
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_TRUE(queue.has_sleeper());
+    ASSERT_TRUE(queue.TryPush(MakeTask("a")).ok());
+  }
+
+  EXPECT_EQ(popper.Join(), 3U);
+}
+
+TEST(StepQueue, WakesThePopperForATaskThatCannotWaitForMore) {
+  StepQueue queue(10, 4);
+  const MonotonicTime until =
+      std::chrono::steady_clock::now() + std::chrono::hours(1);
+  QueuedTask patient = MakeStep(std::chrono::hours(2), until);
+  QueuedTask urgent = MakeStep(-milliseconds(5), until);
+  SleepingPopper popper(&queue, {until, 3});
+  while (!queue.has_sleeper()) std::this_thread::yield();
+
+  ASSERT_TRUE(queue.TryPush(std::move(patient)).ok());
+  EXPECT_TRUE(queue.has_sleeper());
+  ASSERT_TRUE(queue.TryPush(std::move(urgent)).ok());
+
+  EXPECT_EQ(popper.Join(), 2U);
 }
 
 TEST(StepQueue, LosesNothingBetweenManyPushersAndOnePopper) {
@@ -157,7 +207,7 @@ TEST(StepQueue, LosesNothingBetweenManyPushersAndOnePopper) {
   int num_popped = 0;
   std::thread popper([&] {
     std::vector<QueuedTask> tasks;
-    while (queue.PopAll(kInfiniteFuture, &tasks)) {
+    while (queue.PopAll({}, &tasks)) {
       num_popped += static_cast<int>(tasks.size());
       queue.Finish(static_cast<std::int64_t>(tasks.size()), {});
       tasks.clear();
