@@ -8,7 +8,9 @@
 #ifndef STEPD_SERVER_ENGINE_ANSWER_H_
 #define STEPD_SERVER_ENGINE_ANSWER_H_
 
+#include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "model/policy_spec.h"
@@ -17,12 +19,22 @@
 
 namespace stepd {
 
+// Everything that a task can ask for by name: the policy's own outputs, and of
+// a policy with actions also "entropy" [] and "probs" [num_actions] of the
+// distributions that they are drawn from.
+std::vector<OutputSpec> AnswerOutputs(const PolicySpec& spec);
+std::size_t NumAnswerOutputs(const PolicySpec& spec);
+
+// Those of `outputs` that the policy computes.
+OutputMask PolicyOutputs(const PolicySpec& spec, OutputMask outputs);
+
 // Adds the rows of `result` that belong to the slice of `work`, from
-// `first_row` on, to its reply: draws the actions and copies the outputs that
-// were asked for. To be called before the slice's steps count as done.
+// `first_row` on, to its reply: draws the actions, or takes those of its
+// evaluation, and fills the outputs that were asked for. To be called before
+// the slice's steps count as done.
 //
 // REQUIRES: `result` is complete.
-// Errors: as SampleAction(); the reply is then of no use.
+// Errors: as ActionDistribution::Create(); the reply is then of no use.
 absl::Status AnswerRows(const PolicySpec& spec, const StepResult& result,
                         std::int64_t first_row, Work* work);
 

@@ -259,7 +259,7 @@ void Executor::AddSlice(Work* work, std::int64_t max_tokens) {
   batch_works_.push_back(work);
   batch_tokens_ += work->slice_tokens();
   batch_rows_ += work->slice_rows;
-  batch_.outputs |= work->step().outputs;
+  batch_.outputs |= PolicyOutputs(spec_, work->step().outputs);
 }
 
 SessionSlice& Executor::NextSlice() {

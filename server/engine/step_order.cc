@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "server/common/error.h"
 #include "server/common/stable_hash.h"
@@ -66,11 +67,14 @@ absl::StatusOr<StepOrder> OrderOf(const StepTask& task,
 }
 
 std::uint64_t ContentHash(const StepTask& task) {
+  const absl::string_view mask(
+      reinterpret_cast<const char*>(task.action_mask.data()),
+      task.action_mask.size());
   std::string text =
-      absl::StrCat(StableHash(task.steps.all()), " ", task.steps.size(), " ",
-                   StableHash(task.session_inputs), " ", task.outputs, " ",
-                   static_cast<int>(task.boundary), task.answer_all_steps,
-                   task.is_ephemeral);
+      absl::StrCat(StableHash(mask), " ", StableHash(task.steps.all()), " ",
+                   task.steps.size(), " ", StableHash(task.session_inputs), " ",
+                   task.outputs, " ", static_cast<int>(task.boundary),
+                   task.answer_all_steps, task.is_ephemeral);
   AppendContent(task.sampling, &text);
   return StableHash(text);
 }

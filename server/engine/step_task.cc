@@ -9,8 +9,10 @@
 namespace stepd {
 
 void AppendContent(const SamplingParams& params, std::string* text) {
-  absl::StrAppend(text, " ", absl::bit_cast<std::uint32_t>(params.temperature),
-                  " ", params.num_actions.value_or(-1), " ", params.seed);
+  absl::StrAppend(
+      text, " ", absl::bit_cast<std::uint32_t>(params.temperature), " ",
+      params.num_actions.value_or(-1), " ", params.top_k.value_or(-1), " ",
+      absl::bit_cast<std::uint32_t>(params.epsilon), " ", params.seed);
 }
 
 }  // namespace stepd

@@ -39,18 +39,27 @@ enum class ServedFrom {
 struct SamplingParams {
   float temperature = 0.0F;                 // >= 0, finite; 0 = best action
   std::optional<std::int64_t> num_actions;  // 1 .. spec.num_actions
+  std::optional<std::int64_t> top_k;        // >= 1
+  float epsilon = 0.0F;                     // 0 .. 1
   std::uint64_t seed = 0;
 };
 
 // Appends every one of them to `text`, in a form that is the same everywhere.
 void AppendContent(const SamplingParams& params, std::string* text);
 
+// Teacher forcing: the actions are given instead of drawn.
+struct Evaluation {
+  std::vector<std::int64_t> actions;  // [S], < spec.num_actions; empty: none
+  // [S], where steps differ; empty: the task's.
+  std::vector<SamplingParams> sampling;
+};
+
 // Answer to one StepTask. R = answered steps (1, or all of the task).
 struct StepReply {
   std::int64_t num_answered = 0;      // R
   std::vector<std::int64_t> actions;  // [R]; empty: the policy has none
   std::vector<float> log_probs;       // as actions
-  // By index of the spec's outputs, empty where not asked for; [R, elements].
+  // By index of AnswerOutputs(), empty where not asked for; [R, elements].
   std::vector<std::vector<float>> outputs;
   std::uint64_t step_index = 0;  // steps in the session after this task
   std::uint64_t epoch = 0;       // of the session
@@ -75,7 +84,13 @@ struct StepTask {
   std::optional<std::uint64_t> epoch;
   Boundary boundary = Boundary::kNone;  // at the first step
   SamplingParams sampling;
-  OutputMask outputs = 0;
+  // [R, spec.num_actions], 0 = not allowed; empty: all are. Every row allows
+  // one of the first sampling.num_actions.
+  std::vector<std::uint8_t> action_mask;
+  OutputMask outputs = 0;  // of AnswerOutputs()
+  // Set: the task has a session of its own, which nobody else sees. It is
+  // ephemeral and answers all steps.
+  std::unique_ptr<const Evaluation> evaluation;
   bool answer_all_steps = false;
   // The session ends with this task, as if a Reset followed.
   bool is_ephemeral = false;

@@ -12,6 +12,8 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
 
 namespace stepd {
@@ -22,7 +24,16 @@ absl::Status Invalid(absl::string_view reason, absl::string_view field,
 
 // The start of a text, for an error; still UTF-8. What the wire gives has no
 // end, and a status travels in headers, which are bounded.
-std::string Excerpt(absl::string_view text, std::size_t max_bytes);
+std::string Excerpt(absl::string_view text, std::size_t max_bytes = 64);
+
+// "one of a, b, c": the names of `items`.
+template <typename Items>
+std::string OneOf(const Items& items) {
+  const std::string names = absl::StrJoin(
+      items, ", ",
+      [](std::string* out, const auto& item) { out->append(item.name); });
+  return absl::StrCat("one of ", Excerpt(names, 512));
+}
 
 }  // namespace stepd
 

@@ -4,7 +4,6 @@
 #include "server/service/step_codec.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstddef>
 #include <cstring>
 #include <optional>
@@ -13,12 +12,13 @@
 
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "absl/types/span.h"
 #include "proto/stepd/v1/policy_service.pb.h"
 #include "server/common/error.h"
+#include "server/engine/answer.h"
 #include "server/service/invalid.h"
 #include "server/service/order_codec.h"
+#include "server/service/sampling_codec.h"
 
 namespace stepd {
 namespace {
@@ -28,73 +28,29 @@ constexpr std::size_t kMaxActorIdBytes = 256;
 using Tensors = google::protobuf::RepeatedPtrField<v1::Tensor>;
 using Names = google::protobuf::RepeatedPtrField<std::string>;
 
-constexpr std::size_t kMaxNameBytes = 64;
-constexpr std::size_t kMaxNamesBytes = 512;
-
-template <typename Items>
-std::string OneOf(const Items& items) {
-  const std::string names = absl::StrJoin(
-      items, ", ",
-      [](std::string* out, const auto& item) { out->append(item.name); });
-  return absl::StrCat("one of ", Excerpt(names, kMaxNamesBytes));
-}
-
-absl::StatusOr<OutputMask> DecodeOutputs(const PolicySpec& spec,
+absl::StatusOr<OutputMask> DecodeOutputs(const std::vector<OutputSpec>& outputs,
                                          const Names& names) {
   OutputMask mask = 0;
   for (const std::string& name : names) {
-    const int index = spec.FindOutput(name);
-    if (index < 0) {
-      return Invalid(reason::kOutputUnknown, "outputs",
-                     Excerpt(name, kMaxNameBytes), OneOf(spec.outputs));
+    const auto found =
+        std::find_if(outputs.begin(), outputs.end(),
+                     [&](const OutputSpec& o) { return o.name == name; });
+    if (found == outputs.end()) {
+      return Invalid(reason::kOutputUnknown, "outputs", Excerpt(name),
+                     OneOf(outputs));
     }
-    mask |= OutputMask{1} << index;
+    mask |= OutputMask{1} << (found - outputs.begin());
   }
   return mask;
 }
 
-// A policy without actions draws none: nothing may be asked about it.
-absl::Status CheckNoSampling(const v1::Sampling& sampling) {
-  const auto refuse = [](absl::string_view field, const std::string& got) {
-    return Invalid(reason::kSampling, field, got,
-                   "nothing: the policy has no actions");
-  };
-  if (sampling.temperature() != 0.0F) {
-    return refuse("sampling.temperature", absl::StrCat(sampling.temperature()));
-  }
-  if (sampling.has_num_actions()) {
-    return refuse("sampling.num_actions", absl::StrCat(sampling.num_actions()));
-  }
-  if (sampling.seed() != 0) {
-    return refuse("sampling.seed", absl::StrCat(sampling.seed()));
-  }
-  return absl::OkStatus();
-}
-
-absl::StatusOr<SamplingParams> DecodeSampling(const PolicySpec& spec,
-                                              const v1::Sampling& sampling) {
-  if (spec.num_actions == 0) {
-    if (absl::Status s = CheckNoSampling(sampling); !s.ok()) return s;
-    return SamplingParams();
-  }
-  if (!std::isfinite(sampling.temperature()) || sampling.temperature() < 0) {
-    return Invalid(reason::kSampling, "sampling.temperature",
-                   absl::StrCat(sampling.temperature()),
-                   "a finite number >= 0");
-  }
-  SamplingParams params;
-  params.temperature = sampling.temperature();
-  params.seed = sampling.seed();
-  if (sampling.has_num_actions()) {
-    const std::int64_t count = sampling.num_actions();
-    if (count < 1 || count > spec.num_actions) {
-      return Invalid(reason::kSampling, "sampling.num_actions",
-                     absl::StrCat(count),
-                     absl::StrCat("1 to ", spec.num_actions));
-    }
-    params.num_actions = count;
-  }
-  return params;
+// What a request says of sampling; absent columns and masks cost nothing.
+template <typename Request>
+SamplingRows::Wire SamplingOf(const Request& request) {
+  SamplingRows::Wire wire;
+  wire.sampling = &request.sampling();
+  if (request.has_action_mask()) wire.action_mask = &request.action_mask();
+  return wire;
 }
 
 absl::Status CheckActorIds(const Names& actor_ids, std::int64_t limit) {
@@ -220,8 +176,8 @@ absl::Status StepCodec::Columns::Read(const Tensors& tensors) {
 absl::Status StepCodec::Columns::ReadTensor(const v1::Tensor& tensor) {
   const int index = FindField(fields_, tensor.name());
   if (index < 0) {
-    return Invalid(reason::kFieldUnknown, Excerpt(tensor.name(), kMaxNameBytes),
-                   "this name", fields_.empty() ? "none" : OneOf(fields_));
+    return Invalid(reason::kFieldUnknown, Excerpt(tensor.name()), "this name",
+                   fields_.empty() ? "none" : OneOf(fields_));
   }
   const auto i = static_cast<std::size_t>(index);
   if (columns_[i]) {
@@ -275,6 +231,7 @@ StepCodec::StepCodec(const Policy* policy, const StepCodecOptions& options)
       spec_(policy->spec()),
       layout_(spec_.fields),
       session_layout_(spec_.session_fields),
+      outputs_(AnswerOutputs(spec_)),
       session_fields_(AllOptional(spec_.session_fields)),
       options_(options) {}
 
@@ -327,10 +284,8 @@ absl::StatusOr<StepTask> StepCodec::DecodeStep(
     const v1::StepRequest& request) const {
   absl::Status status = CheckActorId(request.actor_id());
   if (!status.ok()) return status;
-  const auto outputs = DecodeOutputs(spec_, request.outputs());
+  const auto outputs = DecodeOutputs(outputs_, request.outputs());
   if (!outputs.ok()) return outputs.status();
-  const auto sampling = DecodeSampling(spec_, request.sampling());
-  if (!sampling.ok()) return sampling.status();
   Columns columns(spec_.fields, options_.non_finite);
   status = columns.Read(request.inputs());
   if (!status.ok()) return status;
@@ -349,9 +304,17 @@ absl::StatusOr<StepTask> StepCodec::DecodeStep(
   if (!status.ok()) return status;
   StepTask task;
   task.actor_id = request.actor_id();
-  task.sampling = *sampling;
   task.outputs = *outputs;
   task.answer_all_steps = request.answered_steps() == v1::ANSWERED_STEPS_ALL;
+  const std::int64_t num_answered =
+      task.answer_all_steps ? columns.num_rows() : 1;
+  const auto sampling =
+      SamplingRows::Create(spec_, SamplingOf(request), num_answered);
+  if (!sampling.ok()) return sampling.status();
+  for (std::int64_t row = 0; row < num_answered; ++row) {
+    status = sampling->AppendTo(row, &task);
+    if (!status.ok()) return status;
+  }
   task.is_ephemeral = request.ephemeral();
   status = DecodeOrder(request, &task);
   if (status.ok()) status = EncodeSessionInputs(0, &session_columns, &task);
@@ -368,10 +331,8 @@ StepCodec::DecodeStepBatch(const v1::StepBatchRequest& request) const {
   absl::Status status =
       CheckActorIds(request.actor_ids(), options_.max_actors_per_batch);
   if (!status.ok()) return status;
-  const auto outputs = DecodeOutputs(spec_, request.outputs());
+  const auto outputs = DecodeOutputs(outputs_, request.outputs());
   if (!outputs.ok()) return outputs.status();
-  const auto sampling = DecodeSampling(spec_, request.sampling());
-  if (!sampling.ok()) return sampling.status();
   Columns columns(spec_.fields, options_.non_finite);
   status = columns.Read(request.inputs());
   if (!status.ok()) return status;
@@ -390,15 +351,21 @@ StepCodec::DecodeStepBatch(const v1::StepBatchRequest& request) const {
   if (!status.ok()) return status;
   status = CheckOrderColumns(request);
   if (!status.ok()) return status;
+  SamplingRows::Wire wire = SamplingOf(request);
+  if (request.has_sampling_columns()) {
+    wire.columns = &request.sampling_columns();
+  }
+  const auto sampling = SamplingRows::Create(spec_, wire, num_actors);
+  if (!sampling.ok()) return sampling.status();
   std::vector<absl::StatusOr<StepTask>> tasks;
   tasks.reserve(static_cast<std::size_t>(num_actors));
   for (int row = 0; row < num_actors; ++row) {
     StepTask task;
     task.actor_id = request.actor_ids(row);
-    task.sampling = *sampling;
     task.outputs = *outputs;
     task.is_ephemeral = request.ephemeral();
     status = DecodeOrder(request, row, &task);
+    if (status.ok()) status = sampling->AppendTo(row, &task);
     if (status.ok()) status = EncodeSessionInputs(row, &session_columns, &task);
     if (status.ok()) status = EncodeStepRow(row, &columns, &task);
     if (status.ok()) {
@@ -422,7 +389,7 @@ void StepCodec::EncodeStep(const StepReply& reply,
   for (std::size_t i = 0; i < reply.outputs.size(); ++i) {
     const std::vector<float>& values = reply.outputs[i];
     if (values.empty()) continue;
-    AddOutput(spec_.outputs[i], rows, response->mutable_outputs())
+    AddOutput(outputs_[i], rows, response->mutable_outputs())
         ->set_data(values.data(), values.size() * sizeof(float));
   }
 }
@@ -437,9 +404,9 @@ void StepCodec::StartStepBatch(std::int64_t num_rows, OutputMask outputs,
   response->mutable_step_indices()->Resize(rows, 0);
   response->mutable_epochs()->Resize(rows, 0);
   response->mutable_served_from()->Resize(rows, 0);
-  for (std::size_t i = 0; i < spec_.outputs.size(); ++i) {
+  for (std::size_t i = 0; i < outputs_.size(); ++i) {
     if ((outputs >> i & 1) == 0) continue;
-    const OutputSpec& output = spec_.outputs[i];
+    const OutputSpec& output = outputs_[i];
     AddOutput(output, num_rows, response->mutable_outputs())
         ->mutable_data()
         ->resize(static_cast<std::size_t>(num_rows * output.num_elements()) *
@@ -475,7 +442,7 @@ void StepCodec::DescribePolicy(v1::DescribeResponse* response) const {
   for (const FieldSpec& spec : spec_.session_fields) {
     DescribeField(spec, response->add_session_inputs());
   }
-  for (const OutputSpec& spec : spec_.outputs) {
+  for (const OutputSpec& spec : outputs_) {
     v1::Output* output = response->add_outputs();
     output->set_name(spec.name);
     for (const std::int64_t size : spec.shape) output->add_shape(size);

@@ -88,6 +88,7 @@ class StepCodec {
   const PolicySpec& spec_;
   const StepLayout layout_;
   const StepLayout session_layout_;
+  const std::vector<OutputSpec> outputs_;  // what can be asked for
   // The spec's, none of them required: not every row opens a session.
   const std::vector<FieldSpec> session_fields_;
   const StepCodecOptions options_;

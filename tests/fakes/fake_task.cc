@@ -9,7 +9,6 @@
 
 #include "absl/strings/str_join.h"
 #include "server/common/stable_hash.h"
-#include "server/engine/sampling.h"
 
 namespace stepd {
 namespace {
@@ -119,22 +118,25 @@ void ReplayedActor::See(const std::string& step) {
 
 StepReply ReplayedActor::Step(const std::vector<std::int64_t>& xs,
                               const SamplingParams& sampling,
-                              bool answer_all_steps, OutputMask outputs) {
+                              bool answer_all_steps, OutputMask outputs,
+                              const std::vector<std::uint8_t>& action_mask) {
   StepReply reply;
-  if (outputs != 0) reply.outputs.resize(2);
+  // Those of the fake policy, then entropy and probs.
+  if (outputs != 0) reply.outputs.resize(policy_.num_actions > 0 ? 4 : 2);
   for (std::size_t i = 0; i < xs.size(); ++i) {
     See(EncodeFakeStep(xs[i]));
     const auto index = static_cast<std::uint64_t>(num_steps_++);
     if (!answer_all_steps && i + 1 < xs.size()) continue;
-    ++reply.num_answered;
     if (policy_.num_actions > 0) {
-      const SampledAction sampled =
-          SampleAction(history_.Scores(), sampling,
-                       DrawId{sampling.seed, actor_hash_, index})
-              .value();
-      reply.actions.push_back(sampled.action);
-      reply.log_probs.push_back(sampled.log_prob);
+      const auto num_actions = static_cast<std::size_t>(policy_.num_actions);
+      absl::Span<const std::uint8_t> mask = action_mask;
+      mask = mask.subspan(mask.empty() ? 0 : reply.actions.size() * num_actions,
+                          mask.empty() ? 0 : num_actions);
+      const std::vector<float> scores = history_.Scores();
+      Act(ActionDistribution::Create(scores, mask, sampling).value(),
+          {sampling.seed, actor_hash_, index}, outputs, &reply);
     }
+    ++reply.num_answered;
     if ((outputs & 1) != 0) reply.outputs[0].push_back(history_.Value());
     if ((outputs & 2) != 0) {
       for (float x : history_.Hidden()) reply.outputs[1].push_back(x);
@@ -142,6 +144,21 @@ StepReply ReplayedActor::Step(const std::vector<std::int64_t>& xs,
   }
   reply.step_index = static_cast<std::uint64_t>(num_steps_);
   return reply;
+}
+
+void ReplayedActor::Act(const ActionDistribution& distribution,
+                        const DrawId& draw, OutputMask outputs,
+                        StepReply* reply) const {
+  const std::int64_t action = distribution.Draw(draw);
+  reply->actions.push_back(action);
+  reply->log_probs.push_back(static_cast<float>(distribution.LogProb(action)));
+  if ((outputs & 4) != 0) {
+    reply->outputs[2].push_back(static_cast<float>(distribution.Entropy()));
+  }
+  if ((outputs & 8) == 0) return;
+  for (std::int64_t a = 0; a < policy_.num_actions; ++a) {
+    reply->outputs[3].push_back(static_cast<float>(distribution.Prob(a)));
+  }
 }
 
 void ReplayedActor::Reset(absl::string_view session_inputs) {

@@ -19,6 +19,7 @@
 #include "absl/strings/string_view.h"
 #include "server/common/mutex.h"
 #include "server/engine/context.h"
+#include "server/engine/sampling.h"
 #include "server/engine/step_task.h"
 #include "tests/fakes/fake_policy.h"
 
@@ -65,7 +66,8 @@ class ReplayedActor {
 
   StepReply Step(const std::vector<std::int64_t>& xs,
                  const SamplingParams& sampling = {},
-                 bool answer_all_steps = false, OutputMask outputs = 0);
+                 bool answer_all_steps = false, OutputMask outputs = 0,
+                 const std::vector<std::uint8_t>& action_mask = {});
   // As when it had never come; the next step opens a session of these inputs.
   void Reset(absl::string_view session_inputs = "");
   std::int64_t num_steps() const { return num_steps_; }
@@ -74,6 +76,9 @@ class ReplayedActor {
 
  private:
   void See(const std::string& step);
+  // Outputs 4 and 8 are entropy and probs.
+  void Act(const ActionDistribution& distribution, const DrawId& draw,
+           OutputMask outputs, StepReply* reply) const;
 
   const std::uint64_t actor_hash_;
   const FakePolicyOptions policy_;

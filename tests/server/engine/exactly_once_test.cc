@@ -230,7 +230,7 @@ TEST(ContentHashTest, EverythingThatDecidesTheReplyDecidesTheHash) {
     return task;
   };
   const std::uint64_t hash = ContentHash(make());
-  std::vector<StepTask> others(8);
+  std::vector<StepTask> others(11);
   for (StepTask& other : others) other = make();
   others[0].steps.Append("x");
   others[1].session_inputs = "x";
@@ -240,6 +240,9 @@ TEST(ContentHashTest, EverythingThatDecidesTheReplyDecidesTheHash) {
   others[5].outputs = 1;
   others[6].answer_all_steps = true;
   others[7].boundary = Boundary::kTask;
+  others[8].sampling.top_k = 1;
+  others[9].sampling.epsilon = 0.5F;
+  others[10].action_mask = {1, 0, 1, 1, 1};
 
   StepTask same = make();
   same.deadline = MonotonicTime(milliseconds(1));

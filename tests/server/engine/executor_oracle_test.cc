@@ -50,6 +50,7 @@ struct Asked {
   std::string session_inputs;  // empty: none are given
   std::vector<std::int64_t> xs;
   SamplingParams sampling;
+  std::vector<std::uint8_t> action_mask;
   bool answer_all = false;
   OutputMask outputs = 0;
   MonotonicTime deadline = kInfiniteFuture;
@@ -126,6 +127,7 @@ class World {
     if (Random(3) == 0) asked.sampling.num_actions = 1 + Random(5);
     asked.answer_all = Random(2) == 0;
     asked.outputs = static_cast<OutputMask>(Random(4));
+    DrawTrimming(&asked);
     if (Random(8) == 0) {
       asked.deadline = clock_.Now() + microseconds(Random(3000));
     }
@@ -140,6 +142,7 @@ class World {
     StepTask task = MakeFakeTask(actor->id, asked.xs, case_.policy, &unused);
     task.session_inputs = asked.session_inputs;
     task.sampling = asked.sampling;
+    task.action_mask = asked.action_mask;
     task.answer_all_steps = asked.answer_all;
     task.outputs = asked.outputs;
     task.deadline = asked.deadline;
@@ -149,6 +152,23 @@ class World {
     };
     actor->asked.push_back(std::move(asked));
     Admit(actor->id, std::move(task));
+  }
+
+  // Outputs entropy and probs too. Every row's mask allows the first action, so
+  // that there is one.
+  void DrawTrimming(Asked* asked) {
+    const auto draw = [this](int n) { return trimming_() % unsigned(n); };
+    if (draw(3) == 0) asked->sampling.top_k = std::int64_t(1 + draw(5));
+    if (draw(3) == 0) asked->sampling.epsilon = 0.25F;
+    if (case_.policy.num_actions == 0) return;
+    asked->outputs |= draw(4) << 2;
+    if (draw(3) != 0) return;
+    const std::size_t num_rows = asked->answer_all ? asked->xs.size() : 1;
+    for (std::size_t row = 0; row < num_rows; ++row) {
+      for (std::int64_t a = 0; a < case_.policy.num_actions; ++a) {
+        asked->action_mask.push_back(a == 0 || draw(2) == 0 ? 1 : 0);
+      }
+    }
   }
 
   void SubmitReset(Actor* actor) {
@@ -194,8 +214,9 @@ class World {
                 case_.policy.session_fields.empty());
       actor->replayed.Reset(asked.session_inputs);
     }
-    EXPECT_EQ(*reply, actor->replayed.Step(asked.xs, asked.sampling,
-                                           asked.answer_all, asked.outputs));
+    EXPECT_EQ(*reply,
+              actor->replayed.Step(asked.xs, asked.sampling, asked.answer_all,
+                                   asked.outputs, asked.action_mask));
   }
 
   void CheckError(const Actor& actor, const Asked& asked,
@@ -293,6 +314,7 @@ class World {
 
   const OracleCase case_;
   std::mt19937_64 random_;
+  std::mt19937_64 trimming_{1};
   FakeClock clock_;
   FakePolicy policy_;
   SessionBudget budget_;

@@ -654,7 +654,7 @@ TEST_F(StepCodecTest, DescribesThePolicy) {
   EXPECT_THAT(response.fields(1).shape(), ElementsAre(2));
   EXPECT_FALSE(response.fields(2).required());
   EXPECT_THAT(response.fields(3).shape(), ElementsAre(-1));
-  EXPECT_EQ(response.outputs_size(), 2);
+  EXPECT_EQ(response.outputs_size(), 4);  // with entropy and probs
   EXPECT_EQ(response.num_actions(), 5U);
 }
 

@@ -73,17 +73,35 @@ class Tensor(_message.Message):
     def __init__(self, name: _Optional[str] = ..., dtype: _Optional[_Union[DataType, str]] = ..., shape: _Optional[_Iterable[int]] = ..., data: _Optional[bytes] = ..., lengths: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Sampling(_message.Message):
-    __slots__ = ("temperature", "num_actions", "seed")
+    __slots__ = ("temperature", "num_actions", "seed", "top_k", "epsilon")
     TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
     NUM_ACTIONS_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
+    TOP_K_FIELD_NUMBER: _ClassVar[int]
+    EPSILON_FIELD_NUMBER: _ClassVar[int]
     temperature: float
     num_actions: int
     seed: int
-    def __init__(self, temperature: _Optional[float] = ..., num_actions: _Optional[int] = ..., seed: _Optional[int] = ...) -> None: ...
+    top_k: int
+    epsilon: float
+    def __init__(self, temperature: _Optional[float] = ..., num_actions: _Optional[int] = ..., seed: _Optional[int] = ..., top_k: _Optional[int] = ..., epsilon: _Optional[float] = ...) -> None: ...
+
+class SamplingColumns(_message.Message):
+    __slots__ = ("temperatures", "num_actions", "seeds", "top_k", "epsilons")
+    TEMPERATURES_FIELD_NUMBER: _ClassVar[int]
+    NUM_ACTIONS_FIELD_NUMBER: _ClassVar[int]
+    SEEDS_FIELD_NUMBER: _ClassVar[int]
+    TOP_K_FIELD_NUMBER: _ClassVar[int]
+    EPSILONS_FIELD_NUMBER: _ClassVar[int]
+    temperatures: _containers.RepeatedScalarFieldContainer[float]
+    num_actions: _containers.RepeatedScalarFieldContainer[int]
+    seeds: _containers.RepeatedScalarFieldContainer[int]
+    top_k: _containers.RepeatedScalarFieldContainer[int]
+    epsilons: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, temperatures: _Optional[_Iterable[float]] = ..., num_actions: _Optional[_Iterable[int]] = ..., seeds: _Optional[_Iterable[int]] = ..., top_k: _Optional[_Iterable[int]] = ..., epsilons: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class StepRequest(_message.Message):
-    __slots__ = ("actor_id", "inputs", "outputs", "sampling", "answered_steps", "session_inputs", "ephemeral", "step_index", "epoch", "boundary")
+    __slots__ = ("actor_id", "inputs", "outputs", "sampling", "answered_steps", "session_inputs", "ephemeral", "step_index", "epoch", "boundary", "action_mask")
     ACTOR_ID_FIELD_NUMBER: _ClassVar[int]
     INPUTS_FIELD_NUMBER: _ClassVar[int]
     OUTPUTS_FIELD_NUMBER: _ClassVar[int]
@@ -94,6 +112,7 @@ class StepRequest(_message.Message):
     STEP_INDEX_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     BOUNDARY_FIELD_NUMBER: _ClassVar[int]
+    ACTION_MASK_FIELD_NUMBER: _ClassVar[int]
     actor_id: str
     inputs: _containers.RepeatedCompositeFieldContainer[Tensor]
     outputs: _containers.RepeatedScalarFieldContainer[str]
@@ -104,7 +123,8 @@ class StepRequest(_message.Message):
     step_index: int
     epoch: int
     boundary: Boundary
-    def __init__(self, actor_id: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., outputs: _Optional[_Iterable[str]] = ..., sampling: _Optional[_Union[Sampling, _Mapping]] = ..., answered_steps: _Optional[_Union[AnsweredSteps, str]] = ..., session_inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., ephemeral: _Optional[bool] = ..., step_index: _Optional[int] = ..., epoch: _Optional[int] = ..., boundary: _Optional[_Union[Boundary, str]] = ...) -> None: ...
+    action_mask: Tensor
+    def __init__(self, actor_id: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., outputs: _Optional[_Iterable[str]] = ..., sampling: _Optional[_Union[Sampling, _Mapping]] = ..., answered_steps: _Optional[_Union[AnsweredSteps, str]] = ..., session_inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., ephemeral: _Optional[bool] = ..., step_index: _Optional[int] = ..., epoch: _Optional[int] = ..., boundary: _Optional[_Union[Boundary, str]] = ..., action_mask: _Optional[_Union[Tensor, _Mapping]] = ...) -> None: ...
 
 class StepResponse(_message.Message):
     __slots__ = ("actions", "log_probs", "outputs", "step_index", "model_version", "epoch", "served_from")
@@ -125,7 +145,7 @@ class StepResponse(_message.Message):
     def __init__(self, actions: _Optional[_Iterable[int]] = ..., log_probs: _Optional[_Iterable[float]] = ..., outputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., step_index: _Optional[int] = ..., model_version: _Optional[int] = ..., epoch: _Optional[int] = ..., served_from: _Optional[_Union[ServedFrom, str]] = ...) -> None: ...
 
 class StepBatchRequest(_message.Message):
-    __slots__ = ("actor_ids", "inputs", "outputs", "sampling", "session_inputs", "ephemeral", "step_indices", "epochs", "boundaries")
+    __slots__ = ("actor_ids", "inputs", "outputs", "sampling", "session_inputs", "ephemeral", "step_indices", "epochs", "boundaries", "action_mask", "sampling_columns")
     ACTOR_IDS_FIELD_NUMBER: _ClassVar[int]
     INPUTS_FIELD_NUMBER: _ClassVar[int]
     OUTPUTS_FIELD_NUMBER: _ClassVar[int]
@@ -135,6 +155,8 @@ class StepBatchRequest(_message.Message):
     STEP_INDICES_FIELD_NUMBER: _ClassVar[int]
     EPOCHS_FIELD_NUMBER: _ClassVar[int]
     BOUNDARIES_FIELD_NUMBER: _ClassVar[int]
+    ACTION_MASK_FIELD_NUMBER: _ClassVar[int]
+    SAMPLING_COLUMNS_FIELD_NUMBER: _ClassVar[int]
     actor_ids: _containers.RepeatedScalarFieldContainer[str]
     inputs: _containers.RepeatedCompositeFieldContainer[Tensor]
     outputs: _containers.RepeatedScalarFieldContainer[str]
@@ -144,7 +166,9 @@ class StepBatchRequest(_message.Message):
     step_indices: _containers.RepeatedScalarFieldContainer[int]
     epochs: _containers.RepeatedScalarFieldContainer[int]
     boundaries: _containers.RepeatedScalarFieldContainer[Boundary]
-    def __init__(self, actor_ids: _Optional[_Iterable[str]] = ..., inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., outputs: _Optional[_Iterable[str]] = ..., sampling: _Optional[_Union[Sampling, _Mapping]] = ..., session_inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., ephemeral: _Optional[bool] = ..., step_indices: _Optional[_Iterable[int]] = ..., epochs: _Optional[_Iterable[int]] = ..., boundaries: _Optional[_Iterable[_Union[Boundary, str]]] = ...) -> None: ...
+    action_mask: Tensor
+    sampling_columns: SamplingColumns
+    def __init__(self, actor_ids: _Optional[_Iterable[str]] = ..., inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., outputs: _Optional[_Iterable[str]] = ..., sampling: _Optional[_Union[Sampling, _Mapping]] = ..., session_inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., ephemeral: _Optional[bool] = ..., step_indices: _Optional[_Iterable[int]] = ..., epochs: _Optional[_Iterable[int]] = ..., boundaries: _Optional[_Iterable[_Union[Boundary, str]]] = ..., action_mask: _Optional[_Union[Tensor, _Mapping]] = ..., sampling_columns: _Optional[_Union[SamplingColumns, _Mapping]] = ...) -> None: ...
 
 class StepBatchResponse(_message.Message):
     __slots__ = ("actions", "log_probs", "outputs", "step_indices", "model_version", "errors", "epochs", "served_from")
