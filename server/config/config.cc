@@ -157,6 +157,26 @@ absl::Status ApplyFlags(const ConfigSettings& flags, Config* config) {
 
 // ---- What no key alone can say ----------------------------------------------
 
+absl::Status CheckJournal(const JournalConfig& journal) {
+  if (journal.kind == "rocksdb" && journal.path.empty()) {
+    return absl::InvalidArgumentError(
+        "journal.path: is empty; journal.kind: rocksdb needs it");
+  }
+  if (journal.kind == "redis" && journal.address.empty()) {
+    return absl::InvalidArgumentError(
+        "journal.address: is empty; journal.kind: redis needs it");
+  }
+  if (journal.interval == absl::ZeroDuration()) {
+    return absl::InvalidArgumentError(
+        "journal.interval: want more than 0; journal.sync: always syncs "
+        "before every reply");
+  }
+  if (journal.ttl < absl::Seconds(1)) {
+    return absl::InvalidArgumentError("journal.ttl: want at least 1s");
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckTogether(const Config& config) {
   const TlsConfig& tls = config.tls;
   if (tls.cert.empty() != tls.key.empty()) {
@@ -188,6 +208,8 @@ absl::Status CheckTogether(const Config& config) {
     return absl::InvalidArgumentError(
         "sessions.keep_steps: want at most sessions.max_steps");
   }
+  const absl::Status status = CheckJournal(config.journal);
+  if (!status.ok()) return status;
   constexpr std::int64_t kMaxExecutors = 1024;
   if (config.executors.count > kMaxExecutors) {
     return absl::InvalidArgumentError("executors.count: want at most 1024");

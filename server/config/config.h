@@ -71,6 +71,17 @@ struct SessionsConfig {
   std::int64_t cache_bytes = 0;
 };
 
+struct JournalConfig {
+  std::string kind;           // none | rocksdb | redis
+  std::string path;           // of rocksdb
+  std::string address;        // of redis: HOST:PORT or unix:PATH
+  std::string password_file;  // of redis; empty: no password
+  std::string sync;           // of rocksdb: always | interval
+  absl::Duration interval;
+  std::string on_error;  // fail | degrade
+  absl::Duration ttl;
+};
+
 struct ExecutorsConfig {
   std::int64_t count = 0;  // 0: as many as there are cores
 };
@@ -97,6 +108,7 @@ struct Config {
   ModelConfig model;
   BatchingConfig batching;
   SessionsConfig sessions;
+  JournalConfig journal;
   ExecutorsConfig executors;
   LimitsConfig limits;
   InputsConfig inputs;

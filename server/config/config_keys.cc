@@ -176,6 +176,40 @@ std::vector<ConfigKeyEntry> EngineKeys() {
   };
 }
 
+std::vector<ConfigKeyEntry> JournalKeys() {
+  using J = JournalConfig;
+  const auto section = &Config::journal;
+  return {
+      {"journal", "kind", "choice", "none",
+       "where sessions outlive the process: none, rocksdb (a folder of this "
+       "machine) or redis (a server that replicas share)",
+       Into(section, &J::kind, OneOf({"none", "rocksdb", "redis"}))},
+      {"journal", "path", "path", "", "folder of the rocksdb journal",
+       Into(section, &J::path, ParseText)},
+      {"journal", "address", "address", "",
+       "the redis server: HOST:PORT or unix:PATH",
+       Into(section, &J::address, ParseText)},
+      {"journal", "password_file", "path", "",
+       "file whose first line is the redis password; empty: none",
+       Into(section, &J::password_file, ParseText)},
+      {"journal", "sync", "choice", "interval",
+       "when rocksdb's log is synced to the disk; always: before every reply; "
+       "interval: soon after. Either way it survives kill -9",
+       Into(section, &J::sync, OneOf({"always", "interval"}))},
+      {"journal", "interval", "duration", "100ms",
+       "what a loss of power may cost with journal.sync: interval",
+       Into(section, &J::interval, ParseFiniteDuration)},
+      {"journal", "on_error", "choice", "fail",
+       "what steps do that cannot be journalled; fail: they are refused as "
+       "JOURNAL; degrade: they go on, and may be lost",
+       Into(section, &J::on_error, OneOf({"fail", "degrade"}))},
+      {"journal", "ttl", "duration", "24h",
+       "a journalled session that nobody steps is dropped after this; none: "
+       "never",
+       Into(section, &J::ttl, ParseDuration)},
+  };
+}
+
 std::vector<ConfigKeyEntry> EdgeKeys() {
   using L = LimitsConfig;
   const auto limits = &Config::limits;
@@ -204,7 +238,8 @@ std::vector<ConfigKeyEntry> EdgeKeys() {
 
 std::vector<ConfigKeyEntry> AllKeys() {
   std::vector<ConfigKeyEntry> all;
-  for (auto part : {ServerKeys(), ModelKeys(), EngineKeys(), EdgeKeys()}) {
+  for (auto part :
+       {ServerKeys(), ModelKeys(), EngineKeys(), JournalKeys(), EdgeKeys()}) {
     std::move(part.begin(), part.end(), std::back_inserter(all));
   }
   return all;

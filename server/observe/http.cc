@@ -35,6 +35,11 @@ class HttplibServer final : public HttpServer {
   void SetReadiness(Readiness readiness) override { readiness_ = readiness; }
 
  private:
+  const char* ReadyText() const {
+    return metrics_->is_journal_degraded() ? "ready, journal degraded\n"
+                                           : "ready\n";
+  }
+
   const Metrics* const metrics_;
   std::atomic<Readiness> readiness_{Readiness::kLoading};
   httplib::Server server_;
@@ -64,7 +69,7 @@ HttplibServer::HttplibServer(const Metrics* metrics) : metrics_(metrics) {
         const Readiness readiness = readiness_;
         const bool is_ready = readiness == Readiness::kReady;
         response.status = is_ready ? 200 : 503;
-        response.set_content(is_ready                            ? "ready\n"
+        response.set_content(is_ready                            ? ReadyText()
                              : readiness == Readiness::kDraining ? "draining\n"
                                                                  : "loading\n",
                              kTextType);

@@ -16,7 +16,8 @@
 
 namespace stepd {
 
-// What /readyz answers; /healthz is 200 as long as the process answers.
+// What /readyz answers: 200 with "ready", or with "ready, journal degraded", or
+// 503. /healthz is 200 as long as the process answers.
 enum class Readiness { kLoading, kReady, kDraining };
 
 class HttpServer {

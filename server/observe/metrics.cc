@@ -10,6 +10,7 @@
 #include <prometheus/text_serializer.h>
 
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <ctime>
@@ -50,6 +51,11 @@ double ToSeconds(MonotonicDuration duration) {
   return std::chrono::duration<double>(duration).count();
 }
 
+constexpr std::size_t kNumJournalCalls =
+    static_cast<std::size_t>(JournalCall::kSync) + 1;
+constexpr std::array<const char*, kNumJournalCalls> kJournalCallNames = {
+    "append", "read", "sync"};
+
 constexpr std::size_t kNumFireReasons =
     static_cast<std::size_t>(FireReason::kDraining) + 1;
 constexpr std::size_t kNumSessionEnds =
@@ -61,6 +67,7 @@ class PrometheusMetrics final : public Metrics {
 
   void SetPolicy(const std::string& name, std::uint64_t version,
                  const PolicySpec& spec) override;
+  bool is_journal_degraded() const override { return is_journal_degraded_; }
   std::string Text() const override;
 
   void OnBatch(const BatchRecord& record) override;
@@ -71,6 +78,11 @@ class PrometheusMetrics final : public Metrics {
   void OnSessionEnd(SessionEnd end) override;
   void OnGauges(int executor, const ExecutorGauges& gauges) override
       ABSL_LOCKS_EXCLUDED(mu_);
+
+  void OnJournalCall(JournalCall call, MonotonicDuration duration,
+                     const absl::Status& status) override;
+  void OnJournalExpired(int num_sessions) override;
+  void OnJournalDegraded(bool is_degraded, const absl::Status& cause) override;
 
  private:
   struct ExecutorSeries {
@@ -98,6 +110,7 @@ class PrometheusMetrics final : public Metrics {
         .Register(registry_)
         .Add({}, buckets);
   }
+  void AddJournalSeries();
   const ExecutorSeries& SeriesOf(int executor)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
@@ -125,6 +138,12 @@ class PrometheusMetrics final : public Metrics {
   prometheus::Family<Gauge>& queued_;
   std::array<Counter*, kNumFireReasons> fired_{};
   std::array<Counter*, kNumSessionEnds> session_ends_{};
+  Counter& journal_expired_;
+  Gauge& journal_degraded_;
+  std::array<Histogram*, kNumJournalCalls> journal_seconds_{};
+  std::array<Counter*, kNumJournalCalls> journal_errors_{};
+  std::atomic<bool> is_journal_failing_{false};
+  std::atomic<bool> is_journal_degraded_{false};
 
   Mutex mu_;
   absl::flat_hash_map<std::string, Counter*> errors_by_reason_
@@ -168,7 +187,14 @@ PrometheusMetrics::PrometheusMetrics()
           AddGauges("stepd_kv_blocks_used", "KV blocks that sessions hold.")),
       blocks_(AddGauges("stepd_kv_blocks", "KV blocks there are.")),
       queued_(
-          AddGauges("stepd_queued_calls", "Calls accepted and not answered.")) {
+          AddGauges("stepd_queued_calls", "Calls accepted and not answered.")),
+      journal_expired_(AddCounter("stepd_journal_expired_sessions_total",
+                                  "Journalled sessions dropped after "
+                                  "journal.ttl (rocksdb).")),
+      journal_degraded_(AddGauges("stepd_journal_degraded",
+                                  "1 while steps are acknowledged without "
+                                  "being journalled.")
+                            .Add({})) {
   auto& fired = prometheus::BuildCounter()
                     .Name("stepd_batches_fired_total")
                     .Help("Why a batch was formed when it was.")
@@ -187,12 +213,29 @@ PrometheusMetrics::PrometheusMetrics()
     session_ends_[i] =
         &ends.Add({{"end", std::string(Name(static_cast<SessionEnd>(i)))}});
   }
+  AddJournalSeries();
   AddGauges("stepd_build_info", "1; the version is a label.")
       .Add({{"version", kVersion}})
       .Set(1);
   AddGauges("stepd_start_time_seconds", "Unix time of the start.")
       .Add({})
       .Set(static_cast<double>(std::time(nullptr)));
+}
+
+void PrometheusMetrics::AddJournalSeries() {
+  auto& seconds = prometheus::BuildHistogram()
+                      .Name("stepd_journal_seconds")
+                      .Help("Time of an append, a read, a sync of the journal.")
+                      .Register(registry_);
+  auto& errors = prometheus::BuildCounter()
+                     .Name("stepd_journal_errors_total")
+                     .Help("Appends, reads and syncs that failed.")
+                     .Register(registry_);
+  for (std::size_t i = 0; i < kNumJournalCalls; ++i) {
+    const prometheus::Labels labels = {{"call", kJournalCallNames[i]}};
+    journal_seconds_[i] = &seconds.Add(labels, Seconds());
+    journal_errors_[i] = &errors.Add(labels);
+  }
 }
 
 void PrometheusMetrics::SetPolicy(const std::string& name,
@@ -272,6 +315,46 @@ void PrometheusMetrics::OnGauges(int executor, const ExecutorGauges& gauges) {
   series.blocks_used->Set(static_cast<double>(gauges.num_blocks_used));
   series.blocks->Set(static_cast<double>(gauges.num_blocks));
   series.queued->Set(static_cast<double>(gauges.num_queued));
+}
+
+// The log tells when it begins and when it ends, not every failure.
+void PrometheusMetrics::OnJournalCall(JournalCall call,
+                                      MonotonicDuration duration,
+                                      const absl::Status& status) {
+  const auto index = static_cast<std::size_t>(call);
+  journal_seconds_[index]->Observe(ToSeconds(duration));
+  if (!status.ok()) journal_errors_[index]->Increment();
+  // One damaged session is no failure of the journal.
+  if (absl::IsDataLoss(status)) {
+    Log(LogLevel::kError, "the journal has a damaged session",
+        {{"error", std::string(status.message())}});
+    return;
+  }
+  if (is_journal_failing_.exchange(!status.ok()) == !status.ok()) return;
+  if (status.ok()) {
+    Log(LogLevel::kInfo, "the journal works again");
+  } else {
+    Log(LogLevel::kError, "the journal fails",
+        {{"error", std::string(status.message())}});
+  }
+}
+
+void PrometheusMetrics::OnJournalExpired(int num_sessions) {
+  journal_expired_.Increment(num_sessions);
+  Log(LogLevel::kInfo, "sessions expired in the journal",
+      {{"sessions", absl::StrCat(num_sessions)}});
+}
+
+void PrometheusMetrics::OnJournalDegraded(bool is_degraded,
+                                          const absl::Status& cause) {
+  is_journal_degraded_ = is_degraded;
+  journal_degraded_.Set(is_degraded ? 1 : 0);
+  if (is_degraded) {
+    Log(LogLevel::kError, "degraded: steps are not journalled",
+        {{"error", std::string(cause.message())}});
+  } else {
+    Log(LogLevel::kInfo, "steps are journalled again");
+  }
 }
 
 }  // namespace

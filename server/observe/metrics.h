@@ -3,7 +3,7 @@
 //
 // What the daemon did, for Prometheus. No series carries an actor: their
 // number is the clients' choice. What no number can tell, a failed forward
-// pass, also goes to the log.
+// pass or why the journal fails, also goes to the log.
 //
 // Thread safety: thread-safe; the Observer's methods take no lock that a
 // scrape holds for long.
@@ -17,16 +17,20 @@
 
 #include "model/policy_spec.h"
 #include "server/engine/observer.h"
+#include "server/journal/journal_events.h"
 
 namespace stepd {
 
-class Metrics : public Observer {
+class Metrics : public Observer, public JournalEvents {
  public:
   static std::unique_ptr<Metrics> Create();
 
   // What is served: constant series with value 1 and sizes in bytes.
   virtual void SetPolicy(const std::string& name, std::uint64_t version,
                          const PolicySpec& spec) = 0;
+
+  // Whether steps are acknowledged without being journalled.
+  virtual bool is_journal_degraded() const = 0;
 
   // The text exposition format, version 0.0.4.
   virtual std::string Text() const = 0;

@@ -241,6 +241,19 @@ TEST(Config, RefusesContradictions) {
               HasSubstr("executors.count"));
 }
 
+TEST(Config, RefusesAJournalThatLacksSomething) {
+  EXPECT_THAT(MessageOf({"", {}, {{"journal.kind", "rocksdb"}}}),
+              HasSubstr("journal.path"));
+  EXPECT_THAT(MessageOf({"", {}, {{"journal.kind", "redis"}}}),
+              HasSubstr("journal.address"));
+  EXPECT_THAT(MessageOf({"", {}, {{"journal.kind", "sqlite"}}}),
+              HasSubstr("one of none, rocksdb, redis"));
+  EXPECT_THAT(MessageOf({"", {}, {{"journal.interval", "0"}}}),
+              HasSubstr("journal.interval"));
+  EXPECT_THAT(MessageOf({"", {}, {{"journal.ttl", "10ms"}}}),
+              HasSubstr("journal.ttl"));
+}
+
 TEST(Config, SeesTheEnvironmentOfTheProcess) {
   ASSERT_EQ(setenv("STEPD_MODEL_NAME", "a=b", 1), 0);
 

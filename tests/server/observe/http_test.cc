@@ -67,6 +67,19 @@ TEST_F(HttpTest, IsReadyOnlyWhileItServes) {
   EXPECT_EQ(draining->body, "draining\n");
 }
 
+TEST_F(HttpTest, IsReadyWithADegradedJournalAndSaysSo) {
+  server_->SetReadiness(Readiness::kReady);
+  metrics_->OnJournalDegraded(true, absl::UnavailableError("disk full"));
+  const auto degraded = Get("/readyz");
+  metrics_->OnJournalDegraded(false, absl::OkStatus());
+  const auto ready = Get("/readyz");
+
+  ASSERT_TRUE(degraded && ready);
+  EXPECT_EQ(degraded->status, 200);
+  EXPECT_EQ(degraded->body, "ready, journal degraded\n");
+  EXPECT_EQ(ready->body, "ready\n");
+}
+
 TEST_F(HttpTest, HasNothingElse) {
   const auto response = Get("/");
 

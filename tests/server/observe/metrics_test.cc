@@ -143,5 +143,34 @@ TEST(Metrics, CountsFromManyThreads) {
               Contains("stepd_errors_total{reason=\"LIMIT\"} 4000"));
 }
 
+TEST(Metrics, TimesTheJournalsCallsAndCountsTheirErrors) {
+  const std::unique_ptr<Metrics> metrics = Metrics::Create();
+
+  metrics->OnJournalCall(JournalCall::kAppend, milliseconds(2),
+                         absl::OkStatus());
+  metrics->OnJournalCall(JournalCall::kAppend, milliseconds(2),
+                         absl::UnavailableError("disk full"));
+  metrics->OnJournalExpired(3);
+
+  const std::vector<std::string> lines = Lines(*metrics);
+  EXPECT_THAT(lines,
+              Contains("stepd_journal_seconds_count{call=\"append\"} 2"));
+  EXPECT_THAT(lines,
+              Contains("stepd_journal_seconds_sum{call=\"append\"} 0.004"));
+  EXPECT_THAT(lines, Contains("stepd_journal_seconds_count{call=\"read\"} 0"));
+  EXPECT_THAT(lines, Contains("stepd_journal_errors_total{call=\"append\"} 1"));
+  EXPECT_THAT(lines, Contains("stepd_journal_expired_sessions_total 3"));
+}
+
+TEST(Metrics, TellWhetherTheJournalIsDegraded) {
+  const std::unique_ptr<Metrics> metrics = Metrics::Create();
+  EXPECT_THAT(Lines(*metrics), Contains("stepd_journal_degraded 0"));
+
+  metrics->OnJournalDegraded(true, absl::UnavailableError("disk full"));
+
+  EXPECT_THAT(Lines(*metrics), Contains("stepd_journal_degraded 1"));
+  EXPECT_TRUE(metrics->is_journal_degraded());
+}
+
 }  // namespace
 }  // namespace stepd
