@@ -3,18 +3,17 @@
 
 #include "model/kernels/weight_arena.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <new>
 #include <utility>
 
+#include "model/kernels/huge_pages.h"
+
 namespace stepd::kernels {
 namespace {
 
-constexpr std::size_t kHugePage = std::size_t{2} << 20;
 constexpr std::size_t kMinChunk = 2 * kHugePage;
 constexpr std::size_t kAlignment = 64;
 
@@ -37,8 +36,7 @@ std::byte* WeightArena::Allocate(std::size_t bytes) {
     chunk.memory.reset(
         static_cast<std::byte*>(std::aligned_alloc(kHugePage, chunk.size)));
     if (chunk.memory == nullptr) throw std::bad_alloc();
-    // Advice: without huge pages the memory is just as good, only slower.
-    madvise(chunk.memory.get(), chunk.size, MADV_HUGEPAGE);
+    AdviseHugePages(chunk.memory.get(), chunk.size);
     std::memset(chunk.memory.get(), 0, chunk.size);
     chunks_.push_back(std::move(chunk));
   }

@@ -1,8 +1,7 @@
 // Copyright 2026 The stepd authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Memory for packed weights, in huge pages where the system has them: a forward
-// walks through all weights, and with pages of 4 KiB it waits for translations.
+// Memory for packed weights, in huge pages where the system has them.
 //
 // Thread safety: thread-safe.
 

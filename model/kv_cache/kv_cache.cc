@@ -7,6 +7,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "c10/util/Exception.h"
+#include "model/kernels/huge_pages.h"
 
 namespace stepd {
 namespace {
@@ -35,8 +36,12 @@ absl::StatusOr<KvCache> KvCache::Create(absl::Span<const KvCacheSpec> slots,
       cache.slots_.push_back({k.data_ptr<float>(), spec.v_per_token > 0
                                                        ? v.data_ptr<float>()
                                                        : nullptr});
-      cache.memory_.push_back(std::move(k));
-      cache.memory_.push_back(std::move(v));
+      for (at::Tensor* memory : {&k, &v}) {
+        if (device.is_cpu()) {
+          kernels::AdviseHugePages(memory->data_ptr(), memory->nbytes());
+        }
+        cache.memory_.push_back(std::move(*memory));
+      }
     }
   } catch (const c10::Error& error) {
     return absl::ResourceExhaustedError(

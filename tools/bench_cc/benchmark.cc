@@ -7,10 +7,8 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdio>
-#include <filesystem>
 #include <map>
 #include <memory>
-#include <system_error>
 #include <thread>
 #include <utility>
 
@@ -27,6 +25,7 @@
 #include "tools/bench_cc/raw_forward.h"
 #include "tools/bench_cc/server_counters.h"
 #include "tools/bench_cc/statistics.h"
+#include "tools/bench_cc/temporary_folder.h"
 
 namespace stepd::bench {
 namespace {
@@ -39,32 +38,6 @@ LoadClock::duration ToDuration(double seconds) {
   return std::chrono::duration_cast<LoadClock::duration>(
       std::chrono::duration<double>(seconds));
 }
-
-// A folder that goes with the object.
-class TemporaryFolder {
- public:
-  static absl::StatusOr<std::unique_ptr<TemporaryFolder>> Create() {
-    std::string path =
-        (std::filesystem::temp_directory_path() / "stepd-bench-XXXXXX")
-            .string();
-    if (mkdtemp(&path[0]) == nullptr) {
-      return absl::UnavailableError(absl::StrCat("cannot make ", path));
-    }
-    return std::make_unique<TemporaryFolder>(std::move(path));
-  }
-  explicit TemporaryFolder(std::string path) : path_(std::move(path)) {}
-  ~TemporaryFolder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-
-  const std::string& path() const { return path_; }
-
- private:
-  const std::string path_;
-};
 
 // One model: where it is served, and the same weights in this process.
 struct Model {
@@ -272,16 +245,6 @@ absl::Status Benchmark::RunActors(Model* model, int actors) {
   return absl::OkStatus();
 }
 
-// Of the matrices of the layers; attention, embedder and readouts are not
-// counted.
-double FlopsPerStep(const PolicySpec& spec) {
-  double flops = 0.0;
-  for (const LayerSpec& layer : spec.layers) {
-    flops += 2.0 * static_cast<double>(layer.num_parameters) * layer.num_visits;
-  }
-  return flops * spec.max_tokens_per_step;
-}
-
 absl::StatusOr<Json> Benchmark::RunRaw(Model* model, int actors) {
   Json figures = Json::object();
   if (model->policy == nullptr) return figures;
@@ -293,8 +256,8 @@ absl::StatusOr<Json> Benchmark::RunRaw(Model* model, int actors) {
   figures["raw_forward_ms"] = raw->forward_seconds * 1e3;
   figures["raw_cpu_us_per_step"] = raw->cpu_seconds_per_step * 1e6;
   figures["peak_gflops"] = peak * 1e-9;
-  figures["raw_gflops"] =
-      FlopsPerStep(model->policy->spec()) / raw->cpu_seconds_per_step * 1e-9;
+  figures["raw_gflops"] = LinearFlopsPerStep(model->policy->spec()) /
+                          raw->cpu_seconds_per_step * 1e-9;
   if (peak > 0.0) {
     figures["raw_over_peak"] =
         figures["raw_gflops"].get<double>() / (peak * 1e-9);

@@ -15,6 +15,7 @@
 #include "absl/synchronization/mutex.h"
 #include "tools/bench_cc/benchmark.h"
 #include "tools/bench_cc/closed_loop.h"
+#include "tools/bench_cc/forward_report.h"
 #include "tools/bench_cc/report.h"
 
 namespace stepd::bench {
@@ -23,6 +24,8 @@ namespace {
 struct Flags {
   BenchmarkOptions benchmark;
   std::vector<std::string> modes = {"unary", "stream", "batch"};
+  bool is_forward = false;
+  ForwardOptions forward;
   std::string json;
   std::string markdown;
   std::string compare;
@@ -116,7 +119,22 @@ absl::StatusOr<Json> Measure(Flags* flags) {
   return result;
 }
 
+absl::StatusOr<std::string> RunForward(Flags* flags) {
+  BenchmarkOptions& options = flags->benchmark;
+  flags->forward.checkpoint = options.model;
+  flags->forward.rounds = options.rounds;
+  auto result = BenchmarkForward(flags->forward, options.shapes.front());
+  if (!result.ok()) return result.status();
+  (*result)["commit"] = options.commit;
+  if (!flags->json.empty()) {
+    const absl::Status status = WriteJson(*result, flags->json);
+    if (!status.ok()) return status;
+  }
+  return FormatForward(*result);
+}
+
 absl::StatusOr<std::string> Run(Flags* flags) {
+  if (flags->is_forward) return RunForward(flags);
   auto result =
       flags->markdown.empty() ? Measure(flags) : ReadJson(flags->markdown);
   if (!result.ok()) return result.status();
@@ -138,6 +156,9 @@ int Main(int argc, char** argv) {
   flags.benchmark.actors = {1, 8, 32, 64};
   AddServerFlags(&app, &flags);
   AddLoadFlags(&app, &flags);
+  app.add_flag("--forward", flags.is_forward,
+               "the figures of the forward pass alone, on one core: contexts, "
+               "kernels, precision, memory");
   app.add_option("--out,--json", flags.json, "file for all figures");
   app.add_option("--commit", flags.benchmark.commit, "noted in the file");
   app.add_option("--markdown", flags.markdown,

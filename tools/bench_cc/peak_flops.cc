@@ -3,22 +3,15 @@
 
 #include "tools/bench_cc/peak_flops.h"
 
-#include <time.h>
-
 #include <algorithm>
+
+#include "tools/bench_cc/cpu_clock.h"
 
 namespace stepd::bench {
 namespace {
 
 constexpr int kRepetitions = 5;
 constexpr long kIterations = 1000000;
-
-double CpuSeconds() {
-  timespec time = {};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
-  return static_cast<double>(time.tv_sec) +
-         static_cast<double>(time.tv_nsec) * 1e-9;
-}
 
 #if defined(__x86_64__)
 
@@ -75,10 +68,10 @@ __attribute__((target("avx2,fma"))) void Avx2Loop() {
 double Measure(void (*loop)(), int lanes) {
   double best = 0.0;
   for (int i = 0; i < kRepetitions; ++i) {
-    const double begin = CpuSeconds();
+    const double begin = ThreadCpuSeconds();
     loop();
     const double flops = 2.0 * kSums * lanes * kIterations;
-    best = std::max(best, flops / (CpuSeconds() - begin));
+    best = std::max(best, flops / (ThreadCpuSeconds() - begin));
   }
   return best;
 }
@@ -93,6 +86,14 @@ double MeasurePeakFlops() {
   if (__builtin_cpu_supports("fma")) return Measure(Avx2Loop, 8);
 #endif
   return 0.0;
+}
+
+double LinearFlopsPerStep(const PolicySpec& spec) {
+  double flops = 0.0;
+  for (const LayerSpec& layer : spec.layers) {
+    flops += 2.0 * static_cast<double>(layer.num_parameters) * layer.num_visits;
+  }
+  return flops * spec.max_tokens_per_step;
 }
 
 }  // namespace stepd::bench

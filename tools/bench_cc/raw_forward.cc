@@ -6,13 +6,13 @@
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
-#include <ctime>
 #include <string>
 #include <thread>
 #include <utility>
 #include <vector>
 
 #include "model/step.h"
+#include "tools/bench_cc/cpu_clock.h"
 #include "tools/bench_cc/random_steps.h"
 
 namespace stepd::bench {
@@ -22,13 +22,6 @@ using Clock = std::chrono::steady_clock;
 
 constexpr int kPoolSize = 1024;  // more steps than any batch has rows
 constexpr std::uint64_t kSeed = 1;
-
-double ThreadCpuSeconds() {
-  timespec time;
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
-  return static_cast<double>(time.tv_sec) +
-         static_cast<double>(time.tv_nsec) * 1e-9;
-}
 
 // The steps that sessions are given, encoded, with their sizes in tokens.
 struct StepPool {

@@ -1,0 +1,30 @@
+// Copyright 2026 The stepd authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// The figures of a forward as JSON and as a table.
+//
+// Thread safety: reentrant.
+
+#ifndef STEPD_TOOLS_BENCH_CC_FORWARD_REPORT_H_
+#define STEPD_TOOLS_BENCH_CC_FORWARD_REPORT_H_
+
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "tools/bench_cc/forward_figures.h"
+
+namespace stepd::bench {
+
+// Of random weights in `shape`, unless the options name a checkpoint.
+// Errors: those of MeasureForward()
+//         kInvalidArgument  there is no such shape
+absl::StatusOr<nlohmann::ordered_json> BenchmarkForward(
+    const ForwardOptions& options, const std::string& shape);
+
+// A row per figure: its median, and the rounds it lies between.
+std::string FormatForward(const nlohmann::ordered_json& result);
+
+}  // namespace stepd::bench
+
+#endif  // STEPD_TOOLS_BENCH_CC_FORWARD_REPORT_H_
