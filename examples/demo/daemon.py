@@ -24,14 +24,17 @@ class DaemonFailed(Exception):
 
 
 class Daemon:
-    """Serves `model` on a free port; a context manager.
+    """Serves `model`; a context manager.
 
-    binary  the stepd executable
-    model   a checkpoint directory
-    flags   more arguments of `stepd serve`
+    binary   the stepd executable
+    model    a checkpoint directory
+    flags    more arguments of `stepd serve`
+    address  where to listen; a free port unless said
     """
 
-    def __init__(self, binary: Path, model: Path, *flags: str) -> None:
+    def __init__(
+        self, binary: Path, model: Path, *flags: str, address: str = "127.0.0.1:0"
+    ) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="stepd-")
         folder = Path(self._folder.name)
         self._port_file = folder / "port"
@@ -43,7 +46,7 @@ class Daemon:
             self.process = subprocess.Popen(
                 [
                     *(binary, "serve", "--model", model),
-                    *("--server.address", "127.0.0.1:0"),
+                    *("--server.address", address),
                     *("--server.port_file", self._port_file),
                     *("--server.metrics_address", "127.0.0.1:0"),
                     *("--server.metrics_port_file", self._metrics_port_file),

@@ -10,7 +10,7 @@
 The server keeps each actor's context; a step sends one observation and an ID.
 """
 
-from stepd.client import Client, Session, connect
+from stepd.client import Client, connect
 from stepd.description import Description, Field, Limits, Output
 from stepd.errors import (
     Cancelled,
@@ -22,13 +22,18 @@ from stepd.errors import (
     InvalidRequest,
     Loading,
     NotAllowed,
+    OutOfOrder,
     Overloaded,
     SessionInputsRefused,
     SessionsFull,
+    SessionUnknown,
     StepdError,
     Unavailable,
 )
 from stepd.results import BatchResult, StepResult, StepsResult
+from stepd.retry import Retry
+from stepd.sampling import Sampling
+from stepd.session import Session
 from stepd.stream import StepStream
 from stepd.tls import Tls
 
@@ -49,10 +54,14 @@ __all__ = [
     "Limits",
     "Loading",
     "NotAllowed",
+    "OutOfOrder",
     "Output",
     "Overloaded",
+    "Retry",
+    "Sampling",
     "Session",
     "SessionInputsRefused",
+    "SessionUnknown",
     "SessionsFull",
     "StepResult",
     "StepStream",

@@ -1,24 +1,28 @@
 # Copyright 2026 The stepd authors
 # SPDX-License-Identifier: Apache-2.0
-"""Client and Session: what an actor's program holds.
+"""Client: what an actor's program holds of a server.
 
 Thread safety: a Client may be shared by threads, and should be: its sessions
-then share one connection. A Session is one actor's and belongs to one thread at
-a time.
+then share one connection.
 """
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar, Unpack
 
 import grpc
 
-from stepd import codec, description, results
-from stepd.codec import Codec, Inputs, SessionInputs
-from stepd.description import Description
+from stepd import codec, description
+from stepd.codec import Boundary, Codec, Inputs, SessionInputs
+from stepd.description import Description, Limits
 from stepd.errors import StepdError, from_rpc_error
-from stepd.results import BatchResult, StepResult, StepsResult
+from stepd.results import BatchResult
+from stepd.retry import DEFAULT_RETRY, Retry, is_lost
+from stepd.sampling import ActionMask, Sampling, SamplingColumns
+from stepd.session import Session
+from stepd.session_batch import SessionBatch
 from stepd.stream import StepStream
 from stepd.tls import Tls
 from stepd.v1 import policy_service_pb2 as pb
@@ -32,6 +36,9 @@ def connect(
     *,
     timeout: float | None = 5.0,
     tls: Tls | None = None,
+    exactly_once: bool = True,
+    retry: Retry | None = DEFAULT_RETRY,
+    max_log_bytes: int = 64 << 20,
     options: Sequence[tuple[str, Any]] = (),
 ) -> "Client":
     """A client of the server at `target` ("host:port", "unix:/path").
@@ -39,18 +46,39 @@ def connect(
     Returns at once: the connection is made by the first call. `timeout`, in
     seconds, is the deadline of every call that does not name its own; None is
     no deadline. `options` are gRPC channel options.
+
+    exactly_once  sessions number their steps, so that the server takes none
+                  twice, and what nobody answered may be sent again
+    retry         how a call that nobody answered is tried again, within its
+                  timeout; None: it is not. Steps need exactly_once for it
+    max_log_bytes how much a session remembers of its steps, to send them again
+                  to a server that lost them; 0: nothing
     """
     # Replies are as long as what was asked for; requests are the server's to limit.
     settings = [
         ("grpc.max_receive_message_length", -1),
         ("grpc.max_send_message_length", -1),
     ]
+    if retry is not None:
+        # Else gRPC itself waits for longer and longer before it connects.
+        longest = int(1000 * retry.longest)
+        settings += [
+            ("grpc.initial_reconnect_backoff_ms", max(100, int(1000 * retry.first))),
+            ("grpc.min_reconnect_backoff_ms", max(100, int(1000 * retry.first))),
+            ("grpc.max_reconnect_backoff_ms", max(100, longest)),
+        ]
     if tls is None:
         channel = grpc.insecure_channel(target, [*settings, *options])
     else:
         settings_tls = [*settings, *tls.channel_options(), *options]
         channel = grpc.secure_channel(target, tls.credentials(), settings_tls)
-    return Client(channel, timeout)
+    return Client(
+        channel,
+        timeout,
+        exactly_once=exactly_once,
+        retry=retry,
+        max_log_bytes=max_log_bytes,
+    )
 
 
 class Client:
@@ -59,11 +87,23 @@ class Client:
     Every call raises StepdError, or a class derived from it, when it fails.
     """
 
-    def __init__(self, channel: grpc.Channel, timeout: float | None) -> None:
+    def __init__(
+        self,
+        channel: grpc.Channel,
+        timeout: float | None,
+        *,
+        exactly_once: bool,
+        retry: Retry | None,
+        max_log_bytes: int,
+    ) -> None:
         self._channel = channel
         self._timeout = timeout
+        self._exactly_once = exactly_once
+        self._retry = retry
+        self._max_log_bytes = max_log_bytes
         self._lock = threading.Lock()
         self._codec: Codec | None = None
+        self._limits: Limits | None = None
 
         def unary(name: str, reply: type[Any]) -> Callable[..., Any]:
             # Requests come as bytes: see codec.py.
@@ -98,44 +138,64 @@ class Client:
 
     def describe(self, *, timeout: float | None = None) -> Description:
         """Asks what the policy reads and answers, and what the server allows."""
-        reply: pb.DescribeResponse = self._call(self._describe, b"", timeout)
+        reply: pb.DescribeResponse = self._call(
+            self._describe, b"", self._deadline(timeout), again=True
+        )
         answer = description.from_proto(reply)
         # Inputs are encoded as the last answer says.
+        self._limits = answer.limits
         self._codec = Codec(answer)
         return answer
 
-    def session(self, actor_id: str) -> "Session":
-        """The session of one actor. It opens with its first step."""
+    def session(self, actor_id: str) -> Session:
+        """A new session of one actor. It opens with its first step.
+
+        With exactly_once, that step ends what the actor had before.
+        """
         return Session(self, actor_id)
 
     def step_batch(
         self,
-        actor_ids: Sequence[str],
+        actors: Sequence[str] | Sequence[Session],
         inputs: Inputs,
         *,
         session_inputs: SessionInputs | None = None,
         outputs: Iterable[str] = (),
-        temperature: float = 0.0,
-        num_actions: int | None = None,
-        seed: int = 0,
+        sampling: Sampling | None = None,
+        action_mask: ActionMask | None = None,
+        boundary: Boundary | Sequence[Boundary] = "none",
         ephemeral: bool = False,
         timeout: float | None = None,
+        **fields: Unpack[SamplingColumns],
     ) -> BatchResult:
         """One step for each of N different actors; inputs have a leading N.
 
-        An actor whose step fails does not fail the others: see
-        BatchResult.errors. `session_inputs` have an entry for each actor: None
-        where the session is open already. The rest is as in Session.step().
+        Actors are sessions, or IDs: steps of IDs are not numbered, so that they
+        are neither tried again nor remembered. An actor whose step fails does
+        not fail the others: see BatchResult.errors.
+
+        session_inputs  an entry for each actor: None where the session is open
+        action_mask     [N, num_actions], or a sequence with None for all
+        boundary        one, or one for each
+        **fields        of a Sampling; each one for all, or one for each
+
+        The rest is as in Session.step().
         """
-        names = codec.names(outputs)
-        tail = codec.options(names, temperature, num_actions, seed, ephemeral=ephemeral)
-        request = self._ready_codec().batch(actor_ids, inputs, tail, session_inputs)
-        return results.batch_result(self._call(self._step_batch, request, timeout))
+        batch = SessionBatch(self, actors)
+        tail = codec.batch_options(
+            outputs, sampling, fields, action_mask, ephemeral=ephemeral
+        ) + batch.order(boundary)
+        request = self._ready_codec().batch(
+            batch.actor_ids, inputs, tail, session_inputs
+        )
+        return batch.send(request, ephemeral, self._deadline(timeout))
 
     def reset(self, actor_id: str, *, timeout: float | None = None) -> None:
-        """Empties an actor's session. An unknown actor is no error."""
-        request = pb.ResetRequest(actor_id=actor_id).SerializeToString()
-        self._call(self._reset, request, timeout)
+        """Empties an actor's session. An unknown actor is no error.
+
+        For an actor that has a Session here, Session.reset() is the one to call.
+        """
+        self._reset_actor(actor_id, None, timeout)
 
     def stream(self) -> StepStream:
         """A stream of steps of any actors, each answered when it is ready."""
@@ -143,15 +203,56 @@ class Client:
 
     # What follows is shared with Session.
 
+    def _reset_actor(
+        self, actor_id: str, epoch: int | None, timeout: float | None
+    ) -> None:
+        request = pb.ResetRequest(actor_id=actor_id, epoch=epoch).SerializeToString()
+        # Without an epoch too: an actor that tries again has not stepped since.
+        self._call(self._reset, request, self._deadline(timeout), again=True)
+
+    def _deadline(self, timeout: float | None) -> float | None:
+        """The end of a call that begins now, by time.monotonic()."""
+        seconds = self._timeout if timeout is None else timeout
+        return None if seconds is None else time.monotonic() + seconds
+
     def _call(
-        self, method: Callable[..., _Reply], request: bytes, timeout: float | None
+        self,
+        method: Callable[..., _Reply],
+        request: bytes,
+        deadline: float | None,
+        *,
+        again: bool,
     ) -> _Reply:
+        """Calls until `deadline`; `again`: also when nobody answered."""
         try:
-            return method(
-                request, timeout=self._timeout if timeout is None else timeout
-            )
-        except grpc.RpcError as error:
-            raise from_rpc_error(error) from error
+            return method(request, timeout=_left(deadline))
+        except grpc.RpcError as rpc_error:
+            error = from_rpc_error(rpc_error)
+            if not again or self._retry is None or not is_lost(error):
+                raise error from rpc_error
+        return self._call_again(method, request, deadline, error)
+
+    def _call_again(
+        self,
+        method: Callable[..., _Reply],
+        request: bytes,
+        deadline: float | None,
+        error: StepdError,
+    ) -> _Reply:
+        """Goes on after `error`, with a wait before every attempt."""
+        assert self._retry is not None
+        for wait in self._retry.waits():
+            wait += error.retry_after or 0.0
+            if deadline is not None and time.monotonic() + wait >= deadline:
+                raise error
+            time.sleep(wait)
+            try:
+                return method(request, timeout=_left(deadline))
+            except grpc.RpcError as rpc_error:
+                error = from_rpc_error(rpc_error)
+                if not is_lost(error):
+                    raise error from rpc_error
+        raise AssertionError("waits never end")
 
     def _ready_codec(self) -> Codec:
         """The codec, asking the server for the fields the first time."""
@@ -162,109 +263,12 @@ class Client:
         assert self._codec is not None
         return self._codec
 
+    def _ready_limits(self) -> Limits:
+        self._ready_codec()
+        assert self._limits is not None
+        return self._limits
 
-class Session:
-    """One actor's steps on the server. Made by Client.session().
 
-    As a context manager it resets the session at the end, which gives the
-    server its memory back.
-    """
-
-    def __init__(self, client: Client, actor_id: str) -> None:
-        self._client = client
-        self._actor_id = actor_id
-        self._head = codec.step_head(actor_id)
-
-    def __enter__(self) -> "Session":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        try:
-            self.reset()
-        except StepdError:
-            # The server expires idle sessions by itself; what failed inside the
-            # block says more than this.
-            if error is None:
-                raise
-
-    @property
-    def actor_id(self) -> str:
-        """Whose session this is."""
-        return self._actor_id
-
-    def step(
-        self,
-        inputs: Inputs,
-        *,
-        session_inputs: SessionInputs | None = None,
-        outputs: Iterable[str] = (),
-        temperature: float = 0.0,
-        num_actions: int | None = None,
-        seed: int = 0,
-        ephemeral: bool = False,
-        timeout: float | None = None,
-    ) -> StepResult:
-        """Appends one step and answers with the action.
-
-        inputs       every field's value, shaped as Description.fields says;
-                     optional fields may be None or left out
-        session_inputs
-                     what the policy reads once per session, shaped as
-                     Description.session_inputs says: with the step that opens
-                     the session, and only then
-        outputs      names of outputs to return besides the action
-        temperature  actions are drawn from softmax(scores / temperature); 0
-                     takes the best one
-        num_actions  keeps only the first scores
-        seed         with the actor and the step's number it decides the draw
-        ephemeral    ends the session with this call, as reset() after it would;
-                     the server may then compute less
-        timeout      seconds; the client's when None
-        """
-        names = codec.names(outputs)
-        tail = codec.options(names, temperature, num_actions, seed, ephemeral=ephemeral)
-        client = self._client
-        request = client._ready_codec().step(self._head, inputs, tail, session_inputs)
-        return results.step_result(client._call(client._step, request, timeout))
-
-    def steps(
-        self,
-        inputs: Inputs,
-        *,
-        session_inputs: SessionInputs | None = None,
-        answer: Literal["last", "all"] = "last",
-        outputs: Iterable[str] = (),
-        temperature: float = 0.0,
-        num_actions: int | None = None,
-        seed: int = 0,
-        ephemeral: bool = False,
-        timeout: float | None = None,
-    ) -> StepsResult:
-        """Appends several steps at once; inputs have a leading dimension of steps.
-
-        `answer` says which of them are answered; the rest is as in step().
-        """
-        if answer not in ("last", "all"):
-            raise ValueError(f'answer is "last" or "all", not {answer!r}')
-        names = codec.names(outputs)
-        every = answer == "all"
-        tail = codec.options(
-            names,
-            temperature,
-            num_actions,
-            seed,
-            all_steps=every,
-            ephemeral=ephemeral,
-        )
-        client = self._client
-        request = client._ready_codec().steps(self._head, inputs, tail, session_inputs)
-        return results.steps_result(client._call(client._step, request, timeout))
-
-    def reset(self, *, timeout: float | None = None) -> None:
-        """Empties the session: the next step is an episode's first."""
-        self._client.reset(self._actor_id, timeout=timeout)
+def _left(deadline: float | None) -> float | None:
+    """Seconds until `deadline`."""
+    return None if deadline is None else deadline - time.monotonic()

@@ -12,16 +12,27 @@ Thread safety: a Codec is constant after construction.
 """
 
 import functools
+import math
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stepd.description import DTYPES, Description, Field
 from stepd.errors import invalid
+from stepd.sampling import (
+    BEST,
+    ActionMask,
+    Sampling,
+    mask_row,
+    mask_rows,
+    split,
+    to_proto,
+)
+from stepd.step_log import RowLayout
 from stepd.v1 import policy_service_pb2 as pb
 
 # Field names and their values: what NumPy reads as an array; None where an
@@ -34,6 +45,14 @@ Inputs: TypeAlias = Mapping[str, Any]
 # What the step that opens a session gives of the whole session; of several
 # actors each value is a sequence with None where a session is open already.
 SessionInputs: TypeAlias = Mapping[str, Any]
+
+# What begins with a step (docs/sessions.md).
+Boundary: TypeAlias = Literal["none", "episode", "task"]
+_BOUNDARIES: dict[str, pb.Boundary] = {
+    "none": pb.BOUNDARY_NONE,
+    "episode": pb.BOUNDARY_EPISODE,
+    "task": pb.BOUNDARY_TASK,
+}
 
 # Pieces of a request, to be joined: bytes, or arrays that are C-contiguous.
 Parts: TypeAlias = list[Any]
@@ -76,29 +95,64 @@ def _dense_prefix(
 @functools.lru_cache(maxsize=4096)
 def options(
     outputs: tuple[str, ...],
-    temperature: float,
-    num_actions: int | None,
-    seed: int,
+    sampling: Sampling = BEST,
     *,
     all_steps: bool = False,
     ephemeral: bool = False,
+    boundary: Boundary = "none",
 ) -> bytes:
-    """What a StepRequest (or StepBatchRequest) says besides actors and inputs.
+    """What a StepRequest says besides actor and inputs.
 
-    Raises InvalidRequest for a number that the wire cannot carry.
+    Without a boundary it is good for a StepBatchRequest too. Raises
+    InvalidRequest for a number that the wire cannot carry.
     """
     message = pb.StepRequest(outputs=outputs)
-    if temperature != 0.0 or num_actions is not None:
-        try:
-            message.sampling.CopyFrom(
-                pb.Sampling(temperature=temperature, num_actions=num_actions, seed=seed)
-            )
-        except ValueError as error:
-            raise invalid("SAMPLING", str(error)) from None
+    if sampling != BEST:
+        message.sampling.CopyFrom(to_proto(sampling))
     if all_steps:
         message.answered_steps = pb.ANSWERED_STEPS_ALL
     message.ephemeral = ephemeral
+    message.boundary = boundary_to_proto(boundary)
     return message.SerializeToString()
+
+
+def step_options(
+    outputs: Iterable[str],
+    sampling: Sampling,
+    action_mask: ActionMask | None,
+    *,
+    boundary: Boundary,
+    ephemeral: bool,
+) -> bytes:
+    """What a StepRequest of one step says besides actor, inputs and order."""
+    tail = options(names(outputs), sampling, ephemeral=ephemeral, boundary=boundary)
+    return tail if action_mask is None else tail + mask_row(action_mask)
+
+
+def batch_options(
+    outputs: Iterable[str],
+    sampling: Sampling | None,
+    fields: Mapping[str, Any],
+    action_mask: ActionMask | None,
+    *,
+    ephemeral: bool,
+) -> bytes:
+    """What a StepBatchRequest says besides actors, inputs and order."""
+    shared, columns = split(sampling, fields)
+    parts = [options(names(outputs), shared, ephemeral=ephemeral)]
+    if columns is not None:
+        message = pb.StepBatchRequest(sampling_columns=columns)
+        parts.append(message.SerializeToString())
+    if action_mask is not None:
+        parts.append(mask_rows(action_mask))
+    return b"".join(parts)
+
+
+def boundary_to_proto(boundary: Boundary) -> pb.Boundary:
+    """Raises ValueError for what is no boundary."""
+    if boundary not in _BOUNDARIES:
+        raise ValueError(f"boundary is none, episode or task, not {boundary!r}")
+    return _BOUNDARIES[boundary]
 
 
 def names(outputs: Iterable[str]) -> tuple[str, ...]:
@@ -122,13 +176,13 @@ class _FieldEncoder:
             self._numbers = (int,)
         elif field.shape == () and field.dtype.kind == "f":
             self._numbers = (float, int)
-        self._step_prefix = b"" if field.is_ragged else self._prefix((1, *field.shape))
+        self.step_prefix = b"" if field.is_ragged else self._prefix((1, *field.shape))
 
     def add_step(self, value: Any, parts: Parts) -> None:
         """Adds one step's value."""
         if type(value) in self._numbers:
             try:
-                parts += (self._step_prefix, self._pack(value))
+                parts += (self.step_prefix, self._pack(value))
                 return
             except struct.error:
                 raise self._out_of_range(value) from None
@@ -139,7 +193,7 @@ class _FieldEncoder:
             self._check_entry(array.shape)
             self._add_ragged(array, [len(array)], parts)
         elif array.shape == self.field.shape:
-            parts += (self._step_prefix, array)
+            parts += (self.step_prefix, array)
         else:
             raise self._wrong_shape(array.shape, self.field.shape)
 
@@ -333,6 +387,66 @@ def _check_names(encoders: _Encoders, inputs: Inputs) -> None:
             )
 
 
+def _row_layout(encoders: Iterable[_FieldEncoder]) -> RowLayout | None:
+    """The layout of Codec.step(); None: steps differ in theirs."""
+    begin = 0
+    inputs = []
+    for encoder in encoders:
+        field = encoder.field
+        if field.is_ragged or not field.required:
+            return None
+        begin += len(encoder.step_prefix)
+        end = begin + field.dtype.itemsize * math.prod(field.shape)
+        tensor = pb.Tensor(name=field.name, dtype=_ENUMS[field.dtype])  # type: ignore[arg-type]
+        tensor.shape.extend((1, *field.shape))
+        inputs.append((tensor, begin, end))
+        begin = end
+    return RowLayout(begin, tuple(inputs))
+
+
+def count_rows(inputs: Inputs) -> int:
+    """The leading size of the first field given; FieldError if it has none."""
+    for name, value in inputs.items():
+        if value is None:
+            continue
+        try:
+            return len(value)
+        except TypeError:
+            message = f"field '{name}': a leading dimension of steps is missing"
+            raise invalid("FIELD_SHAPE", message, field=name) from None
+    raise invalid("FIELD_MISSING", "no field is given")
+
+
+def split_batch(request: bytes) -> list[pb.StepRequest]:
+    """What a StepBatchRequest gives each of its actors to read."""
+    batch = pb.StepBatchRequest.FromString(request)
+    rows = [pb.StepRequest() for _ in batch.actor_ids]
+    for row, boundary in zip(rows, batch.boundaries, strict=False):
+        row.boundary = boundary
+    for tensor in batch.inputs:
+        _split(tensor, [row.inputs for row in rows])
+    for tensor in batch.session_inputs:
+        _split(tensor, [row.session_inputs for row in rows])
+    return rows
+
+
+def _split(tensor: pb.Tensor, rows: list[Any]) -> None:
+    """Adds to each of `rows`, which are repeated fields, its part of `tensor`."""
+    size = len(tensor.data) // max(tensor.shape[0], 1)
+    entry_shape = tuple(tensor.shape)[1:]
+    begin = 0
+    for row, length in zip(rows, tensor.lengths or [1] * len(rows), strict=True):
+        end = begin + length * size
+        row.add(
+            name=tensor.name,
+            dtype=tensor.dtype,
+            shape=(length, *entry_shape),
+            data=tensor.data[begin:end],
+            lengths=[length] if tensor.lengths else None,
+        )
+        begin = end
+
+
 def step_head(actor_id: str) -> bytes:
     """The part of a StepRequest that is the same in all of an actor's steps."""
     return pb.StepRequest(actor_id=actor_id).SerializeToString()
@@ -351,6 +465,7 @@ class Codec:
             f.name: _FieldEncoder(f, _SESSION_INPUTS_TAG)
             for f in description.session_inputs
         }
+        self.row_layout = _row_layout(self._encoders.values())
         # In a batch not every actor's session opens.
         self._optional_session_encoders = {
             f.name: _FieldEncoder(replace(f, required=False), _SESSION_INPUTS_TAG)
@@ -384,7 +499,7 @@ class Codec:
     ) -> bytes:
         """A StepRequest of as many steps as the inputs' leading dimension says."""
         parts: Parts = [head]
-        _add_rows(self._encoders, inputs, self._count_rows(inputs), parts)
+        _add_rows(self._encoders, inputs, count_rows(inputs), parts)
         if session_inputs is not None:
             _add_step(self._session_encoders, session_inputs, parts)
         parts.append(tail)
@@ -406,15 +521,3 @@ class Codec:
             _add_rows(self._optional_session_encoders, session_inputs, count, parts)
         parts.append(tail)
         return b"".join(parts)
-
-    def _count_rows(self, inputs: Inputs) -> int:
-        """The leading size of the first field given; FieldError if it has none."""
-        for name, value in inputs.items():
-            if value is None:
-                continue
-            try:
-                return len(value)
-            except TypeError:
-                message = f"field '{name}': a leading dimension of steps is missing"
-                raise invalid("FIELD_SHAPE", message, field=name) from None
-        raise invalid("FIELD_MISSING", "no field is given")

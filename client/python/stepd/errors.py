@@ -65,6 +65,14 @@ class SessionInputsRefused(StepdError):
     """Inputs of a whole session came with a step that does not open it."""
 
 
+class SessionUnknown(StepdError):
+    """The server has none of the steps before this one, and they are not at hand."""
+
+
+class OutOfOrder(StepdError):
+    """The step is not the next one of the server's session."""
+
+
 class ContextFull(StepdError):
     """The session has as many steps as one may have: reset it."""
 
@@ -116,6 +124,8 @@ _BY_REASON: dict[str, type[StepdError]] = {
     "OUTPUT_UNKNOWN": InvalidRequest,
     "SAMPLING": InvalidRequest,
     "LIMIT": InvalidRequest,
+    "SESSION_UNKNOWN": SessionUnknown,
+    "STEP_INDEX": OutOfOrder,
     "CONTEXT_FULL": ContextFull,
     "SESSIONS_FULL": SessionsFull,
     "OVERLOADED": Overloaded,

@@ -6,6 +6,7 @@ Arrays of outputs are therefore read-only; `.copy()` one to change it.
 """
 
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,11 @@ from stepd.errors import StepdError, from_status
 from stepd.v1 import policy_service_pb2 as pb
 
 Outputs = dict[str, NDArray[np.float32]]
+
+# What the answer's context was computed from (docs/sessions.md); "": a server
+# that does not say.
+ServedFrom: TypeAlias = Literal["", "new", "cache", "log", "journal"]
+_SERVED_FROM: tuple[ServedFrom, ...] = ("", "new", "cache", "log", "journal")
 
 
 @dataclass(slots=True, eq=False)
@@ -27,6 +33,7 @@ class StepResult:
     outputs: Outputs  # by the names asked for
     step_index: int  # steps in the session, this one included
     model_version: int
+    served_from: ServedFrom
 
 
 @dataclass(slots=True, eq=False)
@@ -41,6 +48,7 @@ class StepsResult:
     outputs: Outputs  # [R, ...] each
     step_index: int  # steps in the session, these included
     model_version: int
+    served_from: ServedFrom
 
     @property
     def action(self) -> int | None:
@@ -65,6 +73,7 @@ class BatchResult:
     outputs: Outputs  # [N, ...] each
     step_indices: NDArray[np.int64]  # [N]
     model_version: int
+    served_from: list[ServedFrom]  # [N]
     # By row; the row's other entries are zeros and its session did not move.
     errors: dict[int, StepdError]
 
@@ -85,6 +94,7 @@ def step_result(message: pb.StepResponse) -> StepResult:
         {t.name: _array(t, tuple(t.shape)[1:]) for t in message.outputs},
         message.step_index,
         message.model_version,
+        _SERVED_FROM[message.served_from],
     )
 
 
@@ -95,6 +105,7 @@ def steps_result(message: pb.StepResponse) -> StepsResult:
         {t.name: _array(t, tuple(t.shape)) for t in message.outputs},
         message.step_index,
         message.model_version,
+        _SERVED_FROM[message.served_from],
     )
 
 
@@ -105,5 +116,6 @@ def batch_result(message: pb.StepBatchResponse) -> BatchResult:
         {t.name: _array(t, tuple(t.shape)) for t in message.outputs},
         np.array(message.step_indices, np.int64),
         message.model_version,
+        [_SERVED_FROM[value] for value in message.served_from],
         {error.row: from_status(error.status) for error in message.errors},
     )

@@ -14,14 +14,21 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from types import TracebackType
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, Unpack
 
 import grpc
 
 from stepd import codec, results
-from stepd.codec import Codec, Inputs, SessionInputs
+from stepd.codec import Boundary, Codec, Inputs, SessionInputs
 from stepd.errors import Cancelled, StepdError, from_rpc_error, from_status
 from stepd.results import BatchResult, StepResult
+from stepd.sampling import (
+    ActionMask,
+    Sampling,
+    SamplingColumns,
+    SamplingFields,
+    choose,
+)
 from stepd.v1 import policy_service_pb2 as pb
 
 # Field numbers and wire types (protobuf's "tag" bytes) of StepStreamRequest.
@@ -78,14 +85,20 @@ class StepStream:
         *,
         session_inputs: SessionInputs | None = None,
         outputs: Iterable[str] = (),
-        temperature: float = 0.0,
-        num_actions: int | None = None,
-        seed: int = 0,
+        sampling: Sampling | None = None,
+        action_mask: ActionMask | None = None,
+        boundary: Boundary = "none",
         ephemeral: bool = False,
+        **fields: Unpack[SamplingFields],
     ) -> Future[StepResult]:
         """Session.step(), later. Wrong inputs raise here, not in the future."""
-        names = codec.names(outputs)
-        tail = codec.options(names, temperature, num_actions, seed, ephemeral=ephemeral)
+        tail = codec.step_options(
+            outputs,
+            choose(sampling, fields),
+            action_mask,
+            boundary=boundary,
+            ephemeral=ephemeral,
+        )
         request = self._codec.step(
             codec.step_head(actor_id), inputs, tail, session_inputs
         )
@@ -98,14 +111,15 @@ class StepStream:
         *,
         session_inputs: SessionInputs | None = None,
         outputs: Iterable[str] = (),
-        temperature: float = 0.0,
-        num_actions: int | None = None,
-        seed: int = 0,
+        sampling: Sampling | None = None,
+        action_mask: ActionMask | None = None,
         ephemeral: bool = False,
+        **fields: Unpack[SamplingColumns],
     ) -> Future[BatchResult]:
-        """Client.step_batch(), later."""
-        names = codec.names(outputs)
-        tail = codec.options(names, temperature, num_actions, seed, ephemeral=ephemeral)
+        """Client.step_batch() of actor IDs, later."""
+        tail = codec.batch_options(
+            outputs, sampling, fields, action_mask, ephemeral=ephemeral
+        )
         request = self._codec.batch(actor_ids, inputs, tail, session_inputs)
         return self._send(
             _STEP_BATCH, request, lambda r: results.batch_result(r.step_batch)

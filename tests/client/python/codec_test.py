@@ -20,7 +20,7 @@ from stepd.v1 import policy_service_pb2 as pb
 
 FAKE = description.from_proto(DESCRIPTION)
 STEP: dict[str, Any] = {"action": 2, "obs": [0.5, 1.5, 2.5]}
-GREEDY = codec.options((), 0.0, None, 0)
+GREEDY = codec.options(())
 
 
 def with_fields(*fields: stepd.Field) -> Codec:
@@ -109,7 +109,8 @@ def test_varints_are_protobufs(value: int) -> None:
 
 
 def test_a_request_is_what_protobuf_writes() -> None:
-    tail = codec.options(("dqn",), 0.5, 3, 9, all_steps=True, ephemeral=True)
+    sampling = stepd.Sampling(temperature=0.5, num_actions=3, seed=9)
+    tail = codec.options(("dqn",), sampling, all_steps=True, ephemeral=True)
 
     request = Codec(FAKE).step(codec.step_head("a"), {**STEP, "reward": 1}, tail)
 
@@ -360,7 +361,7 @@ def test_output_names_are_not_a_string() -> None:
 @pytest.mark.parametrize("seed", [-1, 2**64])
 def test_refuses_a_seed_that_the_wire_cannot_carry(seed: int) -> None:
     with pytest.raises(stepd.InvalidRequest) as caught:
-        codec.options((), 1.0, None, seed)
+        codec.options((), stepd.Sampling(temperature=1.0, seed=seed))
 
     assert caught.value.reason == "SAMPLING"
 
@@ -459,6 +460,7 @@ def test_a_policy_may_have_no_session_inputs() -> None:
     without = dataclasses.replace(FAKE, session_inputs=())
     with pytest.raises(stepd.FieldError, match="the policy has none"):
         Codec(without).step(b"", STEP, GREEDY, {"image": IMAGE})
+
 
 # ---------------------------------------------------------------- named values
 

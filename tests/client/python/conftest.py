@@ -23,5 +23,6 @@ def service() -> Iterator[FakeService]:
 
 @pytest.fixture
 def client(service: FakeService) -> Iterator[stepd.Client]:
-    with stepd.connect(service.target) as connected:
+    # Errors are told at once: retry_test.py is about trying again.
+    with stepd.connect(service.target, retry=None) as connected:
         yield connected

@@ -209,7 +209,7 @@ def test_the_client_refuses_as_the_daemon_does(
     request = codec.Codec(policy).step(codec.step_head(actor), inputs, b"")
 
     with pytest.raises(stepd.FieldError) as theirs:
-        client._call(client._step, request, None)
+        client._call(client._step, request, None, again=False)
     with pytest.raises(stepd.FieldError) as ours:
         client.session(actor).step(inputs)
 

@@ -1,0 +1,268 @@
+# Copyright 2026 The stepd authors
+# SPDX-License-Identifier: Apache-2.0
+"""Session: one actor's steps, each taken exactly once, whatever happens.
+
+A session numbers its steps, so that one which is sent again, because nobody
+answered, is not taken twice; and it remembers them, so that a server which lost
+the session (it restarted, or the session was idle for too long) gets them
+again. Draws depend on seed, actor and step index alone: nothing the actor sees
+is different.
+
+Thread safety: a Session belongs to one thread at a time.
+"""
+
+import time
+from collections.abc import Iterable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Unpack
+
+from stepd import codec, results
+from stepd.codec import Boundary, Inputs, SessionInputs
+from stepd.errors import OutOfOrder, SessionUnknown, StepdError
+from stepd.results import StepResult, StepsResult
+from stepd.sampling import (
+    ActionMask,
+    Sampling,
+    SamplingFields,
+    choose,
+    mask_row,
+    mask_rows,
+)
+from stepd.step_log import RowLayout, StepLog
+from stepd.v1 import policy_service_pb2 as pb
+
+if TYPE_CHECKING:
+    from stepd.client import Client
+
+# What says that the server lost steps, or never had them.
+_Lost: TypeAlias = SessionUnknown | OutOfOrder
+
+# Field numbers and wire types (protobuf's "tag" bytes) of StepRequest.
+_STEP_INDEX = b"\x40"  # 8, varint
+_EPOCH = b"\x48"  # 9, varint
+
+
+def new_epoch(after: int = 0) -> int:
+    """A number for a session that no session before has had."""
+    return max(time.time_ns(), after + 1)
+
+
+class Session:
+    """One actor's steps on the server. Made by Client.session().
+
+    As a context manager it resets the session at the end, which gives the
+    server its memory back.
+    """
+
+    def __init__(self, client: "Client", actor_id: str) -> None:
+        self._client = client
+        self._actor_id = actor_id
+        self._head = codec.step_head(actor_id)
+        self._keeps_log = client._exactly_once and client._max_log_bytes > 0
+        self._begin(new_epoch())
+
+    def __enter__(self) -> "Session":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            self.reset()
+        except StepdError:
+            # The server expires idle sessions by itself; what failed inside the
+            # block says more than this.
+            if error is None:
+                raise
+
+    @property
+    def actor_id(self) -> str:
+        """Whose session this is."""
+        return self._actor_id
+
+    @property
+    def step_index(self) -> int:
+        """Steps in the session, as far as the server has answered."""
+        return self._num_steps
+
+    def step(
+        self,
+        inputs: Inputs,
+        *,
+        session_inputs: SessionInputs | None = None,
+        outputs: Iterable[str] = (),
+        sampling: Sampling | None = None,
+        action_mask: ActionMask | None = None,
+        boundary: Boundary = "none",
+        ephemeral: bool = False,
+        timeout: float | None = None,
+        **fields: Unpack[SamplingFields],
+    ) -> StepResult:
+        """Appends one step and answers with the action.
+
+        inputs       every field's value, shaped as Description.fields says;
+                     optional fields may be None or left out
+        session_inputs
+                     what the policy reads once per session, shaped as
+                     Description.session_inputs says: with the step that opens
+                     the session, and only then
+        outputs      names of outputs to return besides the action
+        sampling     how the action is drawn; None takes the best one
+        action_mask  [num_actions], which actions are allowed; None: all
+        boundary     what begins with this step (docs/sessions.md)
+        ephemeral    ends the session with this call, as reset() after it would;
+                     the server may then compute less
+        timeout      seconds; the client's when None
+        **fields     temperature, num_actions, top_k, epsilon, seed: in place of
+                     those of `sampling`
+        """
+        tail = codec.step_options(
+            outputs,
+            choose(sampling, fields),
+            action_mask,
+            boundary=boundary,
+            ephemeral=ephemeral,
+        )
+        client = self._client
+        ready = client._ready_codec()
+        request = ready.step(self._head, inputs, tail + self._order(), session_inputs)
+        reply = self._exchange(request, client._deadline(timeout))
+        if self._keeps_log:
+            is_plain = session_inputs is None and boundary == "none"
+            self._remember(request, ready.row_layout if is_plain else None)
+        self._moved_to(reply.step_index, ephemeral)
+        return results.step_result(reply)
+
+    def steps(
+        self,
+        inputs: Inputs,
+        *,
+        session_inputs: SessionInputs | None = None,
+        answer: Literal["last", "all"] = "last",
+        outputs: Iterable[str] = (),
+        sampling: Sampling | None = None,
+        action_mask: ActionMask | None = None,
+        boundary: Boundary = "none",
+        ephemeral: bool = False,
+        timeout: float | None = None,
+        **fields: Unpack[SamplingFields],
+    ) -> StepsResult:
+        """Appends several steps at once; inputs have a leading dimension of steps.
+
+        `answer` says which of them are answered, and so how many rows
+        `action_mask` has: [num_actions], or [S, num_actions] for all. `boundary`
+        is at the first step. The rest is as in step().
+        """
+        if answer not in ("last", "all"):
+            raise ValueError(f'answer is "last" or "all", not {answer!r}')
+        tail = codec.options(
+            codec.names(outputs),
+            choose(sampling, fields),
+            all_steps=answer == "all",
+            ephemeral=ephemeral,
+            boundary=boundary,
+        )
+        if action_mask is not None:
+            tail += (mask_rows if answer == "all" else mask_row)(action_mask)
+        client = self._client
+        request = client._ready_codec().steps(
+            self._head, inputs, tail + self._order(), session_inputs
+        )
+        reply = self._exchange(request, client._deadline(timeout))
+        if self._keeps_log:
+            message = pb.StepRequest.FromString(request)
+            self._ready_log().append(message, codec.count_rows(inputs))
+        self._moved_to(reply.step_index, ephemeral)
+        return results.steps_result(reply)
+
+    def reset(self, *, timeout: float | None = None) -> None:
+        """Empties the session: the next step is an episode's first.
+
+        Even if this fails: the step itself says that it is the first.
+        """
+        if self._is_numbered:
+            self._begin(new_epoch(after=self._epoch))
+        epoch = self._epoch if self._is_numbered else None
+        self._client._reset_actor(self._actor_id, epoch, timeout)
+
+    # What follows is shared with Client and StepStream.
+
+    @property
+    def _is_numbered(self) -> bool:
+        return self._client._exactly_once
+
+    def _begin(self, epoch: int) -> None:
+        self._epoch = epoch
+        self._epoch_part = _EPOCH + codec.varint(epoch)
+        self._num_steps = 0
+        self._log: StepLog | None = None
+
+    def _order(self, step_index: int | None = None) -> bytes:
+        """The part of a StepRequest that says where in the session it belongs."""
+        if not self._is_numbered:
+            return b""
+        index = self._num_steps if step_index is None else step_index
+        return _STEP_INDEX + codec.varint(index) + self._epoch_part
+
+    def _exchange(self, request: bytes, deadline: float | None) -> Any:
+        """Sends a StepRequest until it is answered."""
+        client = self._client
+        lost: _Lost | None = None
+        while True:
+            try:
+                if lost is not None:
+                    self._replay(lost, deadline)
+                again = self._is_numbered
+                return client._call(client._step, request, deadline, again=again)
+            except (SessionUnknown, OutOfOrder) as error:
+                if not self._can_replay(error):
+                    raise
+                lost = error
+
+    def _ready_log(self) -> StepLog:
+        if self._log is None:
+            client = self._client
+            layout = client._ready_codec().row_layout
+            self._log = StepLog(client._max_log_bytes, layout, len(self._head))
+        return self._log
+
+    def _remember(self, request: bytes, layout: RowLayout | None) -> None:
+        """Adds a step that was answered to the log."""
+        log = self._log or self._ready_log()
+        if layout is not None and layout is log.row_layout:
+            log.append_row(request)
+        else:
+            log.append(pb.StepRequest.FromString(request), 1)
+
+    def _moved_to(self, step_index: int, ephemeral: bool) -> None:
+        """Takes note of what the server has."""
+        if ephemeral and self._is_numbered:
+            self._begin(new_epoch(after=self._epoch))
+        else:
+            self._num_steps = step_index
+
+    def _can_replay(self, error: _Lost) -> bool:
+        """Whether the server merely lacks steps that we have."""
+        log = self._log
+        if log is None or not log.is_complete:
+            return False
+        # A later epoch is another's session; more steps than we know of are
+        # those of a call that the caller gave up.
+        epoch = int(error.metadata.get("epoch", self._epoch))
+        return _expected(error) < self._num_steps and epoch <= self._epoch
+
+    def _replay(self, error: _Lost, deadline: float | None) -> None:
+        """Sends again what the server lacks. REQUIRES: _can_replay()."""
+        assert self._log is not None
+        client = self._client
+        max_steps = client._ready_limits().max_steps_per_call
+        for index, steps in self._log.requests(_expected(error), max_steps):
+            request = b"".join((self._head, steps, self._order(index)))
+            client._call(client._step, request, deadline, again=True)
+
+
+def _expected(error: _Lost) -> int:
+    return int(error.metadata.get("expected", "0"))
