@@ -9,7 +9,7 @@
 #include "ATen/Parallel.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "model/checkpoint/formats.h"
+#include "model/checkpoint/checkpoint.h"
 #include "model/device.h"
 #include "model/kernels/cpu_kernel_set.h"
 #include "model/kernels/torch_kernel_set.h"
@@ -51,28 +51,37 @@ absl::StatusOr<std::unique_ptr<const kernels::KernelSet>> ChooseKernels(
   return kernels::CreateCpuKernelSet(*precision);
 }
 
-absl::StatusOr<std::unique_ptr<Policy>> Load(const std::string& directory,
-                                             const LoadOptions& options) {
-  absl::StatusOr<std::unique_ptr<const kernels::KernelSet>> kernels =
-      ChooseKernels(options);
-  if (!kernels.ok()) return kernels.status();
-  absl::StatusOr<PolicyDescription> description =
-      checkpoint::ReadCheckpoint(directory, options.reading);
-  if (!description.ok()) return description.status();
-  return CreateTransformerPolicy(*description, *std::move(kernels));
+// LibTorch throws when memory is short, also while a checkpoint is read.
+template <typename Load>
+auto CatchAll(const Load& load) -> decltype(load()) {
+  try {
+    return load();
+  } catch (const std::exception& error) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("the checkpoint could not be loaded: ", error.what()));
+  }
 }
 
 }  // namespace
 
-// LibTorch throws when memory is short, also while a checkpoint is read.
 absl::StatusOr<std::unique_ptr<Policy>> LoadPolicy(const std::string& directory,
                                                    const LoadOptions& options) {
-  try {
-    return Load(directory, options);
-  } catch (const std::exception& error) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat(directory, " could not be loaded: ", error.what()));
-  }
+  return CatchAll([&]() -> absl::StatusOr<std::unique_ptr<Policy>> {
+    auto checkpoint = checkpoint::Checkpoint::Open(directory, options.reading);
+    if (!checkpoint.ok()) return checkpoint.status();
+    return LoadPolicy(**checkpoint, options);
+  });
+}
+
+absl::StatusOr<std::unique_ptr<Policy>> LoadPolicy(
+    const checkpoint::Checkpoint& checkpoint, const LoadOptions& options) {
+  return CatchAll([&]() -> absl::StatusOr<std::unique_ptr<Policy>> {
+    auto kernels = ChooseKernels(options);
+    if (!kernels.ok()) return kernels.status();
+    const absl::StatusOr<PolicyDescription> description = checkpoint.Read();
+    if (!description.ok()) return description.status();
+    return CreateTransformerPolicy(*description, *std::move(kernels));
+  });
 }
 
 }  // namespace stepd

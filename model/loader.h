@@ -12,6 +12,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "model/checkpoint/checkpoint.h"
 #include "model/checkpoint/read_options.h"
 #include "model/policy.h"
 
@@ -29,7 +30,7 @@ struct LoadOptions {
   checkpoint::ReadOptions reading;
 };
 
-// Reads `directory` completely and strictly, or not at all.
+// Reads the checkpoint completely and strictly, or not at all.
 // Errors: kInvalidArgument    the checkpoint is malformed, or of a kind that is
 //                             refused, or has no such layers or loops as are
 //                             asked for; names file and tensor or key
@@ -38,6 +39,9 @@ struct LoadOptions {
 //         kResourceExhausted  it does not fit into memory
 absl::StatusOr<std::unique_ptr<Policy>> LoadPolicy(const std::string& directory,
                                                    const LoadOptions& options);
+// The same of a checkpoint that is open; options.reading is its own already.
+absl::StatusOr<std::unique_ptr<Policy>> LoadPolicy(
+    const checkpoint::Checkpoint& checkpoint, const LoadOptions& options);
 
 }  // namespace stepd
 

@@ -18,6 +18,15 @@
 
 namespace stepd {
 
+// The memory behind the block ids of one executor. Runners of policies that
+// differ in nothing but their weights can share it.
+//
+// Thread safety: it may be held anywhere; it is used by one thread at a time.
+class KvMemory {
+ public:
+  virtual ~KvMemory() = default;
+};
+
 // One executor's use of a policy: its KV blocks and scratch memory. All that
 // is mutable about a policy is here.
 //
@@ -47,6 +56,9 @@ class PolicyRunner {
       absl::string_view /*session_inputs*/) {
     return nullptr;
   }
+
+  // What its blocks lie in; nullptr: they need no memory.
+  virtual std::shared_ptr<KvMemory> kv_memory() const { return nullptr; }
 };
 
 struct RunnerOptions {
@@ -54,15 +66,16 @@ struct RunnerOptions {
   std::int32_t num_blocks = 0;
   // What scratch memory is sized for.
   std::int64_t max_batch_tokens = 0;
+  // Of another runner with as many blocks; nullptr: memory of its own.
+  std::shared_ptr<KvMemory> kv_memory;
 };
 
-// A loaded network; its weights never change.
+// What can be put into a policy: the same for all versions of its weights.
 //
-// Thread safety: thread-safe. Runners share the weights and must not outlive
-// the policy.
-class Policy {
+// Thread safety: thread-safe.
+class InputRules {
  public:
-  virtual ~Policy() = default;
+  virtual ~InputRules() = default;
 
   virtual const PolicySpec& spec() const = 0;
 
@@ -77,8 +90,16 @@ class Policy {
       absl::string_view /*session_inputs*/) const {
     return absl::OkStatus();
   }
+};
 
-  // Errors: kResourceExhausted  the blocks do not fit into memory.
+// A loaded network; its weights never change.
+//
+// Thread safety: thread-safe. Runners share the weights and must not outlive
+// the policy.
+class Policy : public InputRules {
+ public:
+  // Errors: kResourceExhausted  the blocks do not fit into memory
+  //         kInvalidArgument    the given KV memory has another shape
   virtual absl::StatusOr<std::unique_ptr<PolicyRunner>> CreateRunner(
       const RunnerOptions& options) const = 0;
 };

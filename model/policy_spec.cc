@@ -5,6 +5,10 @@
 
 #include <cstddef>
 #include <cstdlib>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 
 namespace stepd {
 namespace {
@@ -22,6 +26,84 @@ int FindByName(const std::vector<T>& items, absl::string_view name) {
     if (items[i].name == name) return static_cast<int>(i);
   }
   return -1;
+}
+
+// What is said of one part of a spec: (part, text).
+using Facts = std::vector<std::pair<std::string, std::string>>;
+
+template <typename T>
+std::string TextOf(const std::optional<T>& value) {
+  return value.has_value() ? absl::StrCat(*value) : "none";
+}
+
+std::string TextOf(const std::vector<std::int64_t>& shape) {
+  return absl::StrCat("[", absl::StrJoin(shape, ", "), "]");
+}
+
+std::string TextOf(const FieldSpec& field) {
+  return absl::StrCat(
+      Name(field.dtype), " ", TextOf(field.shape), " from ", TextOf(field.min),
+      " to ", TextOf(field.max), field.required ? "" : " optional",
+      field.value_names.empty() ? "" : " named ",
+      absl::StrJoin(field.value_names, ", "),
+      field.same_length_as.empty() ? "" : " as long as ", field.same_length_as);
+}
+
+std::string TextOf(const LayerSpec& layer) {
+  return absl::StrJoin(
+      {absl::StrCat("stage ", layer.stage, " x", layer.num_visits),
+       absl::StrCat(layer.attention, " of ", layer.num_heads, " heads over ",
+                    layer.num_kv_heads, " of ", layer.head_dim),
+       absl::StrCat(layer.ffn, " of ", layer.ffn_dim),
+       absl::StrCat(layer.experts_per_token, " of ", layer.num_experts,
+                    " experts and ", layer.num_shared_experts),
+       absl::StrCat(layer.num_banks, " banks"),
+       absl::StrCat(layer.num_parameters, " parameters"),
+       absl::StrCat(layer.kv_bytes_per_token, " bytes cached")},
+      ", ");
+}
+
+void AddFields(absl::string_view kind, const std::vector<FieldSpec>& fields,
+               Facts* facts) {
+  facts->emplace_back(absl::StrCat(kind, "s"), absl::StrCat(fields.size()));
+  for (const FieldSpec& field : fields) {
+    facts->emplace_back(kind,
+                        absl::StrCat("\"", field.name, "\" ", TextOf(field)));
+  }
+}
+
+// In one order, so that two specs differ where their facts do.
+Facts FactsOf(const PolicySpec& spec) {
+  Facts facts = {{"format", spec.format},
+                 {"device", spec.device},
+                 {"dtype", spec.dtype},
+                 {"layers", absl::StrCat(spec.layers.size())}};
+  for (std::size_t i = 0; i < spec.layers.size(); ++i) {
+    facts.emplace_back(absl::StrCat("layer ", i), TextOf(spec.layers[i]));
+  }
+  AddFields("field", spec.fields, &facts);
+  AddFields("session input", spec.session_fields, &facts);
+  facts.emplace_back("outputs", absl::StrCat(spec.outputs.size()));
+  for (const OutputSpec& output : spec.outputs) {
+    facts.emplace_back(
+        "output", absl::StrCat("\"", output.name, "\" ", TextOf(output.shape)));
+  }
+  const std::pair<const char*, std::int64_t> numbers[] = {
+      {"actions", spec.num_actions},
+      {"least tokens of a step", spec.min_tokens_per_step},
+      {"most tokens of a step", spec.max_tokens_per_step},
+      {"prefix tokens", spec.num_prefix_tokens},
+      {"recomputes", spec.recomputes ? 1 : 0},
+      {"most tokens of a session", spec.max_tokens},
+      {"parameters", spec.num_parameters},
+      {"tokens of a block", spec.tokens_per_block},
+      {"cached bytes of a token", spec.kv_bytes_per_token},
+  };
+  facts.emplace_back("action head", spec.action_head);
+  for (const auto& [what, number] : numbers) {
+    facts.emplace_back(what, absl::StrCat(number));
+  }
+  return facts;
 }
 
 }  // namespace
@@ -75,6 +157,18 @@ int FindField(const std::vector<FieldSpec>& fields, absl::string_view name) {
 
 int PolicySpec::FindOutput(absl::string_view name) const {
   return FindByName(outputs, name);
+}
+
+std::string FindDifference(const PolicySpec& a, const PolicySpec& b) {
+  const Facts of_a = FactsOf(a);
+  const Facts of_b = FactsOf(b);
+  // Lists of other lengths differ in their counts, which come first.
+  for (std::size_t i = 0; i < of_a.size() && i < of_b.size(); ++i) {
+    if (of_a[i] == of_b[i]) continue;
+    return absl::StrCat(of_a[i].first, ": ", of_a[i].second, ", not ",
+                        of_b[i].second);
+  }
+  return "";
 }
 
 }  // namespace stepd

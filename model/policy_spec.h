@@ -139,6 +139,11 @@ struct PolicySpec {
   int FindOutput(absl::string_view name) const;
 };
 
+// What distinguishes two policies besides their weights, for people ("field
+// \"x\": shape [3], not [4]"); empty: nothing, so that sessions, blocks and
+// encoded steps of one can be the other's.
+std::string FindDifference(const PolicySpec& a, const PolicySpec& b);
+
 }  // namespace stepd
 
 #endif  // STEPD_MODEL_POLICY_SPEC_H_

@@ -84,11 +84,37 @@ class TransformerPolicy : public Policy {
   PolicySpec spec_;
 };
 
+// The KV cache of one executor, and what it was made for.
+class TransformerKvMemory : public KvMemory {
+ public:
+  TransformerKvMemory(std::vector<KvCacheSpec> slots, std::int64_t num_tokens,
+                      at::Device device, KvCache cache)
+      : slots_(std::move(slots)),
+        num_tokens_(num_tokens),
+        device_(device),
+        cache_(std::move(cache)) {}
+
+  // Its copies share the memory.
+  const KvCache& cache() const { return cache_; }
+  bool Fits(const std::vector<KvCacheSpec>& slots, std::int64_t num_tokens,
+            at::Device device) const {
+    return slots == slots_ && num_tokens == num_tokens_ && device == device_;
+  }
+
+ private:
+  const std::vector<KvCacheSpec> slots_;
+  const std::int64_t num_tokens_;
+  const at::Device device_;
+  const KvCache cache_;
+};
+
 class TransformerRunner : public PolicyRunner {
  public:
-  TransformerRunner(const TransformerPolicy& policy, KvCache cache)
+  TransformerRunner(const TransformerPolicy& policy,
+                    std::shared_ptr<TransformerKvMemory> memory)
       : policy_(policy),
-        state_{std::move(cache), policy.decoder_.MakeRopeCaches()},
+        memory_(std::move(memory)),
+        state_{memory_->cache(), policy.decoder_.MakeRopeCaches()},
         scratch_(policy.kernels_->device()),
         plan_(policy.embedder_, policy.plan_options_) {}
 
@@ -96,6 +122,7 @@ class TransformerRunner : public PolicyRunner {
   absl::Status Forward(const StepBatch& batch, StepResult* result) override;
   absl::StatusOr<std::shared_ptr<const PreparedInputs>> PrepareInputs(
       absl::string_view session_inputs) override;
+  std::shared_ptr<KvMemory> kv_memory() const override { return memory_; }
 
  private:
   void ForwardOrThrow(const StepBatch& batch, StepResult* result);
@@ -113,6 +140,7 @@ class TransformerRunner : public PolicyRunner {
   void FillScores(absl::Span<const float> values, StepResult* result) const;
 
   const TransformerPolicy& policy_;
+  const std::shared_ptr<TransformerKvMemory> memory_;
   DecoderState state_;
   Scratch scratch_;
   PreparedInputsMap prepared_;
@@ -253,11 +281,23 @@ absl::Status TransformerPolicy::CheckSessionInputs(
 
 absl::StatusOr<std::unique_ptr<PolicyRunner>> TransformerPolicy::CreateRunner(
     const RunnerOptions& options) const {
-  absl::StatusOr<KvCache> cache = KvCache::Create(
-      decoder_.kv_slots(), std::int64_t{options.num_blocks} * kTokensPerBlock,
-      kernels_->device());
-  if (!cache.ok()) return cache.status();
-  auto runner = std::make_unique<TransformerRunner>(*this, *std::move(cache));
+  const std::vector<KvCacheSpec>& slots = decoder_.kv_slots();
+  const std::int64_t num_tokens =
+      std::int64_t{options.num_blocks} * kTokensPerBlock;
+  const at::Device device = kernels_->device();
+  auto memory =
+      std::dynamic_pointer_cast<TransformerKvMemory>(options.kv_memory);
+  if (options.kv_memory == nullptr) {
+    absl::StatusOr<KvCache> cache = KvCache::Create(slots, num_tokens, device);
+    if (!cache.ok()) return cache.status();
+    memory = std::make_shared<TransformerKvMemory>(slots, num_tokens, device,
+                                                   *std::move(cache));
+  } else if (memory == nullptr || !memory->Fits(slots, num_tokens, device)) {
+    return absl::InvalidArgumentError(
+        "the KV cache in use does not fit the policy: its layers cache other "
+        "keys and values");
+  }
+  auto runner = std::make_unique<TransformerRunner>(*this, std::move(memory));
   try {
     runner->Reserve(options.max_batch_tokens, options.max_batch_tokens);
   } catch (const std::exception& error) {

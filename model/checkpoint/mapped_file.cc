@@ -49,10 +49,16 @@ absl::StatusOr<std::shared_ptr<const MappedFile>> MappedFile::Open(
   // Without O_NONBLOCK, opening a FIFO would wait for its writer.
   const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) return SystemError(path, "open");
-  absl::StatusOr<absl::string_view> bytes = Map(path, fd);
+  auto file = OfDescriptor(fd, path);
   close(fd);
+  return file;
+}
+
+absl::StatusOr<std::shared_ptr<const MappedFile>> MappedFile::OfDescriptor(
+    int fd, const std::string& name) {
+  absl::StatusOr<absl::string_view> bytes = Map(name, fd);
   if (!bytes.ok()) return bytes.status();
-  return std::shared_ptr<const MappedFile>(new MappedFile(path, *bytes));
+  return std::shared_ptr<const MappedFile>(new MappedFile(name, *bytes));
 }
 
 MappedFile::MappedFile(std::string path, absl::string_view bytes)

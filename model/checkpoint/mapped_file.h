@@ -25,11 +25,16 @@ class MappedFile {
   //         kInvalidArgument  it cannot be read, or is no regular file
   static absl::StatusOr<std::shared_ptr<const MappedFile>> Open(
       const std::string& path);
+  // The same of an open file, which may be closed afterwards; `name` is how
+  // errors call it.
+  static absl::StatusOr<std::shared_ptr<const MappedFile>> OfDescriptor(
+      int fd, const std::string& name);
 
   ~MappedFile();
   MappedFile(const MappedFile&) = delete;
   MappedFile& operator=(const MappedFile&) = delete;
 
+  // Or its name.
   const std::string& path() const { return path_; }
   absl::string_view bytes() const { return bytes_; }
 

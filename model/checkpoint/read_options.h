@@ -19,6 +19,9 @@ struct LayerRange {
   int end = 0;
 };
 
+// What becomes of NaN and infinities in the tensors that are taken.
+enum class NonFiniteWeights { kPass, kRefuse };
+
 struct ReadOptions {
   // Reads a part of the model, and nothing of the rest. Without the first
   // layer it takes rows of the residual stream (the field `inputs_embeds`);
@@ -27,6 +30,7 @@ struct ReadOptions {
   std::optional<LayerRange> layers;
   // How often looped stages run; 0: as the checkpoint says.
   int num_loops = 0;
+  NonFiniteWeights non_finite = NonFiniteWeights::kPass;
 };
 
 }  // namespace stepd::checkpoint

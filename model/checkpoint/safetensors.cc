@@ -241,10 +241,15 @@ absl::StatusOr<std::vector<StoredTensor>> ReadSafetensors(
   absl::StatusOr<std::shared_ptr<const MappedFile>> file =
       MappedFile::Open(path);
   if (!file.ok()) return file.status();
-  absl::StatusOr<std::vector<StoredTensor>> tensors = ReadTensors(*file);
+  return ReadSafetensors(*file);
+}
+
+absl::StatusOr<std::vector<StoredTensor>> ReadSafetensors(
+    const std::shared_ptr<const MappedFile>& file) {
+  absl::StatusOr<std::vector<StoredTensor>> tensors = ReadTensors(file);
   if (tensors.ok()) return tensors;
   return absl::InvalidArgumentError(
-      absl::StrCat(path, ": ", tensors.status().message()));
+      absl::StrCat(file->path(), ": ", tensors.status().message()));
 }
 
 }  // namespace stepd::checkpoint

@@ -12,10 +12,12 @@
 #ifndef STEPD_MODEL_CHECKPOINT_SAFETENSORS_H_
 #define STEPD_MODEL_CHECKPOINT_SAFETENSORS_H_
 
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "model/checkpoint/mapped_file.h"
 #include "model/checkpoint/stored_tensor.h"
 
 namespace stepd::checkpoint {
@@ -29,6 +31,9 @@ namespace stepd::checkpoint {
 //                           where the file does; names file and tensor
 absl::StatusOr<std::vector<StoredTensor>> ReadSafetensors(
     const std::string& path);
+// The same of a file that is mapped already.
+absl::StatusOr<std::vector<StoredTensor>> ReadSafetensors(
+    const std::shared_ptr<const MappedFile>& file);
 
 }  // namespace stepd::checkpoint
 

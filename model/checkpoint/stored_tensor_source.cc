@@ -65,6 +65,33 @@ at::Tensor ToRow(const StoredTensor& stored) {
   return row;
 }
 
+// A number is not finite when all bits of its exponent are set. One pass
+// without branches: every weight of a policy goes through here.
+template <typename Bits>
+bool AllFinite(const at::Tensor& tensor, Bits exponent) {
+  const auto* numbers = static_cast<const Bits*>(tensor.const_data_ptr());
+  const std::int64_t count = tensor.numel();
+  bool is_finite = true;
+  for (std::int64_t i = 0; i < count; ++i) {
+    is_finite &= (numbers[i] & exponent) != exponent;
+  }
+  return is_finite;
+}
+
+// REQUIRES: a floating dtype, contiguous.
+bool IsFinite(const at::Tensor& tensor) {
+  switch (tensor.scalar_type()) {
+    case at::kHalf:
+      return AllFinite<std::uint16_t>(tensor, 0x7c00);
+    case at::kBFloat16:
+      return AllFinite<std::uint16_t>(tensor, 0x7f80);
+    case at::kDouble:
+      return AllFinite<std::uint64_t>(tensor, 0x7ff0'0000'0000'0000);
+    default:
+      return AllFinite<std::uint32_t>(tensor, 0x7f80'0000);
+  }
+}
+
 std::string ShapeText(absl::Span<const std::int64_t> shape) {
   return absl::StrCat("[", absl::StrJoin(shape, ", "), "]");
 }
@@ -79,9 +106,10 @@ at::Tensor ToTensor(const StoredTensor& stored) {
 }
 
 absl::StatusOr<std::unique_ptr<StoredTensorSource>> StoredTensorSource::Create(
-    std::string where, std::vector<StoredTensor> tensors) {
+    std::string where, std::vector<StoredTensor> tensors,
+    NonFiniteWeights non_finite) {
   std::unique_ptr<StoredTensorSource> source(
-      new StoredTensorSource(std::move(where)));
+      new StoredTensorSource(std::move(where), non_finite));
   for (StoredTensor& tensor : tensors) {
     const std::string name = tensor.name;
     if (!source->entries_.emplace(name, Entry{std::move(tensor)}).second) {
@@ -113,6 +141,9 @@ absl::StatusOr<at::Tensor> StoredTensorSource::Take(absl::string_view name,
   found->second.state = State::kTaken;
   at::Tensor tensor = ToTensor(stored);
   num_elements_taken_ += tensor.numel();
+  if (non_finite_ == NonFiniteWeights::kRefuse && !IsFinite(tensor)) {
+    return error("holds NaN or an infinity");
+  }
   return stored.dtype == DType::kFloat64 ? tensor.to(at::kFloat) : tensor;
 }
 
@@ -158,8 +189,8 @@ absl::Status StoredTensorSource::CheckAllTaken() const {
       " that the config has no place for: ", absl::StrJoin(unused, ", ")));
 }
 
-absl::StatusOr<std::unique_ptr<TensorSource>> OpenWeights(
-    const std::string& directory, const TensorFilter& wanted) {
+absl::StatusOr<StoredWeights> ReadWeights(const std::string& directory,
+                                          const TensorFilter& wanted) {
   const std::string safetensors = absl::StrCat(directory, "/model.safetensors");
   const std::string torch_file = absl::StrCat(directory, "/pytorch_model.bin");
   std::string path = directory;
@@ -186,7 +217,7 @@ absl::StatusOr<std::unique_ptr<TensorSource>> OpenWeights(
         std::remove_if(tensors->begin(), tensors->end(), is_unwanted),
         tensors->end());
   }
-  return StoredTensorSource::Create(path, *std::move(tensors));
+  return StoredWeights{path, *std::move(tensors)};
 }
 
 }  // namespace stepd::checkpoint

@@ -22,6 +22,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "model/checkpoint/read_options.h"
 #include "model/checkpoint/stored_tensor.h"
 #include "model/checkpoint/tensor_source.h"
 
@@ -37,7 +38,8 @@ class StoredTensorSource final : public TensorSource {
   // `where` names the file, or the files, in errors.
   // Errors: kInvalidArgument  two tensors have the same name
   static absl::StatusOr<std::unique_ptr<StoredTensorSource>> Create(
-      std::string where, std::vector<StoredTensor> tensors);
+      std::string where, std::vector<StoredTensor> tensors,
+      NonFiniteWeights non_finite = NonFiniteWeights::kPass);
 
   absl::StatusOr<at::Tensor> Take(absl::string_view name,
                                   at::IntArrayRef shape) override;
@@ -58,20 +60,27 @@ class StoredTensorSource final : public TensorSource {
     State state = State::kUnused;
   };
 
-  explicit StoredTensorSource(std::string where) : where_(std::move(where)) {}
+  StoredTensorSource(std::string where, NonFiniteWeights non_finite)
+      : where_(std::move(where)), non_finite_(non_finite) {}
 
   const std::string where_;
+  const NonFiniteWeights non_finite_;
   std::map<std::string, Entry, std::less<>> entries_;
   std::int64_t num_elements_taken_ = 0;
 };
 
+struct StoredWeights {
+  std::string where;  // the file, or the folder of the files
+  std::vector<StoredTensor> tensors;
+};
+
 // The weights of a checkpoint directory: the shards of its index, else its
-// model.safetensors, else its pytorch_model.bin. With `wanted` the source has
-// these tensors only, and shards without any are not opened.
+// model.safetensors, else its pytorch_model.bin. With `wanted` only these
+// tensors, and shards without any are not opened.
 // Errors: kNotFound         it has neither
 //         kInvalidArgument  the file is malformed
-absl::StatusOr<std::unique_ptr<TensorSource>> OpenWeights(
-    const std::string& directory, const TensorFilter& wanted = nullptr);
+absl::StatusOr<StoredWeights> ReadWeights(const std::string& directory,
+                                          const TensorFilter& wanted = nullptr);
 
 }  // namespace stepd::checkpoint
 

@@ -3,8 +3,9 @@
 //
 // The memory behind block ids: one slot of keys and values per cached layer
 // visit, each an array over all blocks. One block table serves all slots.
+// Copies share the memory.
 //
-// Thread safety: none; one runner owns it.
+// Thread safety: none; one executor's runners use it.
 
 #ifndef STEPD_MODEL_KV_CACHE_KV_CACHE_H_
 #define STEPD_MODEL_KV_CACHE_KV_CACHE_H_
@@ -27,6 +28,9 @@ struct KvCacheSpec {
   std::int64_t bytes_per_token() const {
     return (k_per_token + v_per_token) *
            static_cast<std::int64_t>(sizeof(float));
+  }
+  friend bool operator==(const KvCacheSpec& a, const KvCacheSpec& b) {
+    return a.k_per_token == b.k_per_token && a.v_per_token == b.v_per_token;
   }
 };
 

@@ -71,5 +71,45 @@ TEST(PolicySpec, CountsTheBytesOfABlock) {
   EXPECT_EQ(spec.kv_bytes_per_block(), 16384);
 }
 
+PolicySpec SmallSpec() {
+  PolicySpec spec;
+  spec.format = "small";
+  spec.device = "cpu";
+  spec.dtype = "float32";
+  FieldSpec field;
+  field.name = "x";
+  field.shape = {3};
+  spec.fields = {field};
+  OutputSpec output;
+  output.name = "q";
+  spec.outputs = {output};
+  spec.layers = {LayerSpec()};
+  spec.num_actions = 2;
+  return spec;
+}
+
+TEST(FindDifferenceTest, IsEmptyWhereOnlyWeightsDiffer) {
+  PolicySpec other = SmallSpec();
+  other.summary = "another summary";
+  EXPECT_EQ(FindDifference(SmallSpec(), other), "");
+}
+
+TEST(FindDifferenceTest, NamesTheFirstDifference) {
+  PolicySpec other = SmallSpec();
+  other.fields[0].shape = {4};
+  EXPECT_EQ(FindDifference(SmallSpec(), other),
+            "field: \"x\" float32 [3] from none to none, not \"x\" float32 [4] "
+            "from none to none");
+  other = SmallSpec();
+  other.num_actions = 3;
+  EXPECT_EQ(FindDifference(SmallSpec(), other), "actions: 2, not 3");
+  other = SmallSpec();
+  other.session_fields = other.fields;
+  EXPECT_EQ(FindDifference(SmallSpec(), other), "session inputs: 0, not 1");
+  other = SmallSpec();
+  other.layers[0].num_heads = 4;
+  EXPECT_NE(FindDifference(SmallSpec(), other), "");
+}
+
 }  // namespace
 }  // namespace stepd
