@@ -14,6 +14,7 @@
 
 #include "absl/status/statusor.h"
 #include "model/policy.h"
+#include "server/registry/version_source.h"
 
 namespace stepd {
 
@@ -33,6 +34,12 @@ struct PolicySource {
 // LoadPolicy(), which only main.cc links: server/ builds without LibTorch.
 using PolicyLoader = std::function<absl::StatusOr<std::unique_ptr<Policy>>(
     const PolicySource& source)>;
+
+// Opens the checkpoint of a source, whose other members say how its versions
+// are loaded.
+using PolicyOpener =
+    std::function<absl::StatusOr<std::shared_ptr<const VersionSource>>(
+        const PolicySource& source)>;
 
 // Prints "stepd: <error>" on stderr and returns `exit_code`.
 int Fail(const absl::Status& status, int exit_code);

@@ -28,6 +28,9 @@
 #include "server/observe/log.h"
 #include "server/observe/metrics.h"
 #include "server/observe/version.h"
+#include "server/registry/memory.h"
+#include "server/registry/model_registry.h"
+#include "server/service/model_service.h"
 #include "server/service/policy_service.h"
 #include "server/service/server.h"
 
@@ -78,6 +81,10 @@ EngineOptions EngineOptionsOf(const Config& config, const PolicySpec& spec) {
   options.max_sessions = config.sessions.max_sessions;
   options.context = ContextLimitsOf(config.sessions);
   options.idle_timeout = config.sessions.idle_timeout;
+  options.kv_policy = config.sessions.kv_policy == "keep" ? KvPolicy::kKeep
+                      : config.sessions.kv_policy == "recompute"
+                          ? KvPolicy::kRecompute
+                          : KvPolicy::kPin;
   return options;
 }
 
@@ -89,12 +96,35 @@ PolicyServiceOptions ServiceOptionsOf(const Config& config) {
       config.inputs.nan == "pass" ? NonFinite::kPass : NonFinite::kRefuse;
   options.max_in_flight_per_stream =
       static_cast<int>(config.limits.max_in_flight_per_stream);
-  options.model_version = static_cast<std::uint64_t>(config.model.version);
   options.max_message_bytes = config.server.max_message_bytes;
   options.max_sessions = config.sessions.max_sessions;
   const ContextLimits context = ContextLimitsOf(config.sessions);
   options.max_steps_per_session = context.rebuilds() ? 0 : context.max_steps;
   options.server_version = kVersion;
+  return options;
+}
+
+ModelRegistryOptions RegistryOptionsOf(const Config& config) {
+  ModelRegistryOptions options;
+  options.path = config.model.path;
+  options.version = static_cast<std::uint64_t>(config.model.version);
+  if (!config.model.repository.empty()) {
+    options.repository =
+        absl::StrCat(config.model.repository, "/", config.model.name);
+  }
+  options.poll_interval = config.model.poll_interval;
+  options.max_push_bytes = config.limits.max_push_bytes;
+  options.max_versions = static_cast<int>(config.limits.max_versions);
+  options.available_memory = [] { return AvailableMemory(); };
+  return options;
+}
+
+ModelServiceOptions ModelServiceOptionsOf(const Config& config) {
+  ModelServiceOptions options;
+  options.accepts_changes = config.model.changes == "allow" ||
+                            (config.model.changes == "auto" &&
+                             (IsLocalAddress(config.server.address) ||
+                              !config.tls.client_ca.empty()));
   return options;
 }
 
@@ -148,29 +178,30 @@ class Daemon {
 
   // Errors: kInvalidArgument and others of a bad configuration or checkpoint
   //         kUnavailable  an address cannot be listened on
-  absl::Status Start(const PolicyLoader& load_policy);
+  absl::Status Start(const PolicyOpener& open);
 
   // False: steps were left when drain_timeout had passed.
   bool Drain();
 
  private:
   absl::Status StartHttp();
-  absl::Status StartEngine(const PolicyLoader& load_policy);
+  absl::Status StartEngine(const PolicyOpener& open);
   absl::Status StartServer();
 
   const Config config_;
   std::unique_ptr<Metrics> metrics_;
   std::unique_ptr<HttpServer> http_;
-  std::shared_ptr<const Policy> policy_;
   EngineOptions engine_options_;
   std::unique_ptr<Engine> engine_;
+  std::unique_ptr<ModelRegistry> registry_;
   std::unique_ptr<PolicyService> service_;
+  std::unique_ptr<ModelService> model_service_;
   std::unique_ptr<Server> server_;
 };
 
-absl::Status Daemon::Start(const PolicyLoader& load_policy) {
+absl::Status Daemon::Start(const PolicyOpener& open) {
   absl::Status status = StartHttp();
-  if (status.ok()) status = StartEngine(load_policy);
+  if (status.ok()) status = StartEngine(open);
   if (status.ok()) status = StartServer();
   return status;
 }
@@ -188,34 +219,44 @@ absl::Status Daemon::StartHttp() {
   return WritePortFile(config_.server.metrics_port_file, http_->port());
 }
 
-absl::Status Daemon::StartEngine(const PolicyLoader& load_policy) {
-  if (config_.model.path.empty()) {
+absl::Status Daemon::StartEngine(const PolicyOpener& open) {
+  if (config_.model.path.empty() && config_.model.repository.empty()) {
     return absl::InvalidArgumentError(
-        "model.path: is empty; say --model DIR or set it in the file");
+        "model.path: is empty; say --model DIR or set it, or "
+        "model.repository, in the file");
   }
   PolicySource source;
-  source.path = config_.model.path;
   source.device = config_.model.device;
   source.kernels = config_.model.kernels;
   source.dtype = config_.model.dtype;
   source.num_loops = config_.model.n_loops;
-  auto policy = load_policy(source);
-  if (!policy.ok()) return policy.status();
-  policy_ = *std::move(policy);
-  metrics_->SetPolicy(config_.model.name,
-                      static_cast<std::uint64_t>(config_.model.version),
-                      policy_->spec());
-  engine_options_ = EngineOptionsOf(config_, policy_->spec());
-  auto engine = Engine::Create(policy_, engine_options_, metrics_.get());
+  const SourceOpener open_version = [open, source](const std::string& path) {
+    PolicySource version = source;
+    version.path = path;
+    return open(version);
+  };
+  auto registry = ModelRegistry::Create(RegistryOptionsOf(config_),
+                                        open_version, metrics_.get());
+  if (!registry.ok()) return registry.status();
+  registry_ = *std::move(registry);
+  const std::shared_ptr<ServedVersion> first = registry_->first();
+  const PolicySpec& spec = first->policy()->spec();
+  metrics_->SetPolicy(config_.model.name, first->number(), spec);
+  engine_options_ = EngineOptionsOf(config_, spec);
+  auto engine = Engine::Create(first, engine_options_, metrics_.get());
   if (!engine.ok()) return engine.status();
   engine_ = *std::move(engine);
+  registry_->Start(engine_.get());
   return absl::OkStatus();
 }
 
 absl::Status Daemon::StartServer() {
   service_ = PolicyService::Create(engine_.get(), ServiceOptionsOf(config_),
                                    metrics_.get());
-  auto server = Server::Start(ServerOptionsOf(config_), service_.get());
+  model_service_ = ModelService::Create(
+      registry_.get(), ModelServiceOptionsOf(config_), metrics_.get());
+  auto server = Server::Start(ServerOptionsOf(config_), service_.get(),
+                              model_service_.get());
   if (!server.ok()) return server.status();
   server_ = *std::move(server);
   absl::Status status =
@@ -227,9 +268,10 @@ absl::Status Daemon::StartServer() {
   if (http_ != nullptr) http_->SetReadiness(Readiness::kReady);
   StartReport report;
   report.name = config_.model.name;
-  report.version = config_.model.version;
-  report.path = config_.model.path;
-  report.spec = &policy_->spec();
+  report.version = static_cast<std::int64_t>(engine_->stable_version());
+  report.path = config_.model.path.empty() ? config_.model.repository
+                                           : config_.model.path;
+  report.spec = &engine_->spec();
   report.engine = engine_options_;
   report.grpc_address = config_.server.address;
   report.grpc_port = server_->port();
@@ -266,17 +308,18 @@ bool Daemon::Drain() {
   const bool are_answers_taken = service_->Drain(deadline - absl::Now());
   // What may still be open watches the health, for as long as it pleases.
   server_->Shutdown(kShutdownGrace);
+  registry_->Stop();
   Log(LogLevel::kInfo, "stopped");
   return are_answers_taken;
 }
 
-int Serve(const ConfigFlags& flags, const PolicyLoader& load_policy) {
+int Serve(const ConfigFlags& flags, const PolicyOpener& open) {
   const StopSignals signals;
   const absl::StatusOr<Config> config = flags.Load();
   if (!config.ok()) return Fail(config.status(), kExitBadInput);
   SetUpLogOf(config->log);
   Daemon daemon(*config);
-  const absl::Status status = daemon.Start(load_policy);
+  const absl::Status status = daemon.Start(open);
   if (absl::IsUnavailable(status)) return Fail(status, kExitFailed);
   if (!status.ok()) return Fail(status, kExitBadInput);
   signals.Wait();
@@ -286,12 +329,12 @@ int Serve(const ConfigFlags& flags, const PolicyLoader& load_policy) {
 
 }  // namespace
 
-void AddServeCommand(CLI::App* app, PolicyLoader load_policy, int* exit_code) {
+void AddServeCommand(CLI::App* app, PolicyOpener open, int* exit_code) {
   CLI::App* serve = app->add_subcommand("serve", "Serve a policy over gRPC");
   auto flags = std::make_shared<ConfigFlags>();
   flags->AddTo(serve);
-  serve->callback([flags, load_policy = std::move(load_policy), exit_code] {
-    *exit_code = Serve(*flags, load_policy);
+  serve->callback([flags, open = std::move(open), exit_code] {
+    *exit_code = Serve(*flags, open);
   });
 }
 

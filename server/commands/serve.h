@@ -19,7 +19,7 @@ namespace stepd {
 // Exit codes: 0  drained after SIGTERM or SIGINT
 //             1  it could not listen, or steps were left at drain_timeout
 //             2  the configuration or the checkpoint is bad
-void AddServeCommand(CLI::App* app, PolicyLoader load_policy, int* exit_code);
+void AddServeCommand(CLI::App* app, PolicyOpener open, int* exit_code);
 
 }  // namespace stepd
 

@@ -41,6 +41,14 @@ inline constexpr absl::string_view kSessionsFull = "SESSIONS_FULL";
 inline constexpr absl::string_view kOverloaded = "OVERLOADED";
 inline constexpr absl::string_view kDraining = "DRAINING";
 inline constexpr absl::string_view kLoading = "LOADING";
+inline constexpr absl::string_view kModelVersion = "MODEL_VERSION";
+// A weights file that is none, or not of the model in service.
+inline constexpr absl::string_view kWeights = "WEIGHTS";
+// What arrived of a weights file is not what was announced.
+inline constexpr absl::string_view kWeightsDigest = "WEIGHTS_DIGEST";
+inline constexpr absl::string_view kWeightsBusy = "WEIGHTS_BUSY";
+inline constexpr absl::string_view kWeightsMemory = "WEIGHTS_MEMORY";
+inline constexpr absl::string_view kChangesRefused = "CHANGES_REFUSED";
 inline constexpr absl::string_view kDeadline = "DEADLINE";
 inline constexpr absl::string_view kCancelled = "CANCELLED";
 // A session that grew beyond the whole KV cache: waiting does not help.

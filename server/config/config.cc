@@ -200,7 +200,8 @@ absl::Status CheckTogether(const Config& config) {
       config.limits.max_steps_per_call > kMaxInt ||
       config.limits.max_actors_per_batch > kMaxInt ||
       config.limits.max_in_flight_per_stream > kMaxInt ||
-      config.limits.max_calls_per_connection > kMaxInt) {
+      config.limits.max_calls_per_connection > kMaxInt ||
+      config.limits.max_versions > kMaxInt) {
     return absl::InvalidArgumentError(
         "batching, limits: want counts below 2147483648");
   }

@@ -52,6 +52,9 @@ struct ModelConfig {
   std::string kernels;
   std::string dtype;
   std::int64_t n_loops = 0;  // 0: as the checkpoint says
+  std::string repository;    // empty: none
+  absl::Duration poll_interval;
+  std::string changes;  // auto | allow | refuse
 };
 
 struct BatchingConfig {
@@ -67,6 +70,7 @@ struct SessionsConfig {
   std::string context_policy;  // error | rebuild
   std::int64_t keep_steps = 0;
   std::string forget_at;  // none | episode | task
+  std::string kv_policy;  // pin | keep | recompute
   absl::Duration idle_timeout;
   std::int64_t cache_bytes = 0;
 };
@@ -91,6 +95,8 @@ struct LimitsConfig {
   std::int64_t max_actors_per_batch = 0;
   std::int64_t max_in_flight_per_stream = 0;
   std::int64_t max_calls_per_connection = 0;
+  std::int64_t max_push_bytes = 0;
+  std::int64_t max_versions = 0;
 };
 
 struct InputsConfig {

@@ -127,6 +127,17 @@ std::vector<ConfigKeyEntry> ModelKeys() {
       {"model", "n_loops", "auto or integer", "auto",
        "how often a looped stage runs; auto: as the checkpoint says",
        Into(section, &M::n_loops, ParseCount)},
+      {"model", "repository", "path", "",
+       "directory of NAME/VERSION/ checkpoints, NAME being model.name; empty: "
+       "none",
+       Into(section, &M::repository, ParseText)},
+      {"model", "poll_interval", "duration", "10s",
+       "how often to look there for a newer version; none: only when told",
+       Into(section, &M::poll_interval, ParseDuration)},
+      {"model", "changes", "choice", "auto",
+       "whether clients may push weights and set labels: allow, refuse, or "
+       "auto: if only this machine can connect or tls.client_ca is set",
+       Into(section, &M::changes, OneOf({"auto", "allow", "refuse"}))},
   };
 }
 
@@ -165,6 +176,12 @@ std::vector<ConfigKeyEntry> EngineKeys() {
        "(and task) or task",
        Into(&Config::sessions, &S::forget_at,
             OneOf({"none", "episode", "task"}))},
+      {"sessions", "kv_policy", "choice", "pin",
+       "of a session whose weights change; pin: it finishes its context under "
+       "the old ones; keep: the new ones go on over the old keys; recompute: "
+       "it is rebuilt",
+       Into(&Config::sessions, &S::kv_policy,
+            OneOf({"pin", "keep", "recompute"}))},
       {"sessions", "idle_timeout", "duration", "1h",
        "an idle session is forgotten after this; none: never",
        Into(&Config::sessions, &S::idle_timeout, ParseDuration)},
@@ -225,6 +242,12 @@ std::vector<ConfigKeyEntry> EdgeKeys() {
       {"limits", "max_calls_per_connection", "integer", "1024",
        "calls at a time on one connection; more wait in the client",
        Into(limits, &L::max_calls_per_connection, AtLeast(1))},
+      {"limits", "max_push_bytes", "size", "8GiB",
+       "largest weights file that clients may push",
+       Into(limits, &L::max_push_bytes, ParseSize)},
+      {"limits", "max_versions", "integer", "4",
+       "versions of the weights in memory at a time",
+       Into(limits, &L::max_versions, AtLeast(2))},
       {"inputs", "nan", "choice", "refuse",
        "refuse or pass NaN and infinities in real inputs",
        Into(&Config::inputs, &InputsConfig::nan, OneOf({"refuse", "pass"}))},

@@ -6,7 +6,10 @@
 #include <pthread.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cassert>
+#include <cstddef>
+#include <functional>
 #include <limits>
 #include <thread>
 #include <utility>
@@ -14,6 +17,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "server/common/error.h"
 #include "server/common/mutex.h"
 #include "server/common/stable_hash.h"
 #include "server/engine/executor.h"
@@ -29,9 +33,41 @@ MonotonicDuration ToMonotonic(absl::Duration duration) {
   return absl::ToChronoNanoseconds(std::min(duration, kLongest));
 }
 
+using Calling = std::function<void(Executor* executor)>;
+
+// What all versions have in common, asked of the one that is stable.
+class StableInputRules : public InputRules {
+ public:
+  explicit StableInputRules(std::shared_ptr<const Policy> policy)
+      : spec_(policy->spec()), policy_(std::move(policy)) {}
+
+  const PolicySpec& spec() const override { return spec_; }
+  absl::StatusOr<int> CountTokens(absl::string_view step) const override {
+    return policy()->CountTokens(step);
+  }
+  absl::Status CheckSessionInputs(
+      absl::string_view session_inputs) const override {
+    return policy()->CheckSessionInputs(session_inputs);
+  }
+  void Use(std::shared_ptr<const Policy> policy) ABSL_LOCKS_EXCLUDED(mu_) {
+    MutexLock lock(&mu_);
+    policy_ = std::move(policy);
+  }
+
+ private:
+  std::shared_ptr<const Policy> policy() const ABSL_LOCKS_EXCLUDED(mu_) {
+    MutexLock lock(&mu_);
+    return policy_;
+  }
+
+  const PolicySpec spec_;
+  mutable Mutex mu_;
+  std::shared_ptr<const Policy> policy_ ABSL_GUARDED_BY(mu_);
+};
+
 // One executor with its queue and its thread.
 //
-// Thread safety: Submit() and Drain() are thread-safe.
+// Thread safety: Submit(), Drain() and Call() are thread-safe.
 class Shard {
  public:
   Shard(Executor::Parts parts, const ExecutorOptions& options,
@@ -39,6 +75,7 @@ class Shard {
       : clock_(*parts.clock),
         name_(absl::StrCat("stepd-exec-", options.index)),
         queue_(max_queued_tasks, options.batching.max_batch_sessions),
+        kv_memory_(parts.runner->kv_memory()),
         executor_(std::move(parts), options),
         thread_([this] { Run(); }) {}
 
@@ -57,6 +94,19 @@ class Shard {
     if (thread_.joinable()) thread_.join();
   }
 
+  const std::shared_ptr<KvMemory>& kv_memory() const { return kv_memory_; }
+
+  // Has the executor's thread make this call between two batches, and waits
+  // for it. False: it has drained. One call at a time.
+  bool Call(const Calling& call) ABSL_LOCKS_EXCLUDED(call_mu_) {
+    MutexLock lock(&call_mu_);
+    call_ = &call;
+    has_call_.store(true, std::memory_order_release);
+    queue_.Wake();
+    while (call_ != nullptr && !has_ended_) called_.Wait(&call_mu_);
+    return std::exchange(call_, nullptr) == nullptr;
+  }
+
  private:
   void Run() {
     pthread_setname_np(pthread_self(), name_.c_str());
@@ -65,6 +115,7 @@ class Shard {
     while (is_open || executor_.num_unfinished() > 0) {
       if (is_open) is_open = TakeTasks(&tasks);
       if (!is_open) executor_.StartDraining();
+      if (has_call_.load(std::memory_order_acquire)) MakeCall();
       const MonotonicTime now = clock_.Now();
       executor_.ExpireIdle(now);
       if (executor_.NextFire(now).at <= now) executor_.RunBatch(now);
@@ -72,6 +123,18 @@ class Shard {
         queue_.Finish(count, executor_.expected_batch());
       }
     }
+    MutexLock lock(&call_mu_);
+    has_ended_ = true;
+    called_.NotifyAll();
+  }
+
+  void MakeCall() ABSL_LOCKS_EXCLUDED(call_mu_) {
+    MutexLock lock(&call_mu_);
+    has_call_.store(false, std::memory_order_relaxed);
+    if (call_ == nullptr) return;
+    (*call_)(&executor_);
+    call_ = nullptr;
+    called_.NotifyAll();
   }
 
   // False: no more tasks will come.
@@ -92,24 +155,41 @@ class Shard {
   const Clock& clock_;
   const std::string name_;
   StepQueue queue_;
+  const std::shared_ptr<KvMemory> kv_memory_;
   Executor executor_;  // used by thread_ only
+  std::atomic<bool> has_call_{false};
+  Mutex call_mu_;
+  CondVar called_;
+  const Calling* call_ ABSL_GUARDED_BY(call_mu_) = nullptr;
+  bool has_ended_ ABSL_GUARDED_BY(call_mu_) = false;
   Mutex join_mu_;
   std::thread thread_;  // last: it uses all of the above
 };
 
 class ShardedEngine : public Engine {
  public:
-  ShardedEngine(std::shared_ptr<const Policy> policy,
+  ShardedEngine(std::shared_ptr<ServedVersion> version,
+                const RunnerOptions& runner_options,
                 std::unique_ptr<SessionBudget> budget)
-      : policy_(std::move(policy)), budget_(std::move(budget)) {}
+      : rules_(version->policy()),
+        stable_version_(version->number()),
+        runner_options_(runner_options),
+        budget_(std::move(budget)),
+        offered_({std::move(version)}) {}
 
   SessionBudget* budget() { return budget_.get(); }
   void AddShard(std::unique_ptr<Shard> shard) {
     shards_.push_back(std::move(shard));
   }
 
-  const PolicySpec& spec() const override { return policy_->spec(); }
-  const Policy& policy() const override { return *policy_; }
+  const PolicySpec& spec() const override { return rules_.spec(); }
+  const InputRules& input_rules() const override { return rules_; }
+
+  std::uint64_t stable_version() const override {
+    return stable_version_.load(std::memory_order_relaxed);
+  }
+  absl::Status RollOut(const Rollout& rollout) override
+      ABSL_LOCKS_EXCLUDED(rollout_mu_);
 
   absl::Status Submit(StepTask task) override {
     assert(!task.steps.empty());
@@ -134,10 +214,74 @@ class ShardedEngine : public Engine {
     return shards_[hash % shards_.size()]->Submit(std::move(queued));
   }
 
-  const std::shared_ptr<const Policy> policy_;
+  // A runner for each version of the rollout that is not offered yet.
+  absl::StatusOr<std::vector<std::unique_ptr<PolicyRunner>>> MakeRunners(
+      const Rollout& rollout, const Shard& shard) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(rollout_mu_);
+
+  StableInputRules rules_;
+  std::atomic<std::uint64_t> stable_version_;
+  const RunnerOptions runner_options_;
   const std::unique_ptr<SessionBudget> budget_;
+  Mutex rollout_mu_;
+  std::vector<std::shared_ptr<ServedVersion>> offered_
+      ABSL_GUARDED_BY(rollout_mu_);
   std::vector<std::unique_ptr<Shard>> shards_;
 };
+
+absl::StatusOr<std::vector<std::unique_ptr<PolicyRunner>>>
+ShardedEngine::MakeRunners(const Rollout& rollout, const Shard& shard) const {
+  RunnerOptions options = runner_options_;
+  options.kv_memory = shard.kv_memory();
+  std::vector<std::unique_ptr<PolicyRunner>> runners;
+  for (const std::shared_ptr<ServedVersion>& version : rollout.versions) {
+    runners.emplace_back();
+    if (std::find(offered_.begin(), offered_.end(), version) !=
+        offered_.end()) {
+      continue;
+    }
+    auto runner = version->policy()->CreateRunner(options);
+    if (!runner.ok()) {
+      const bool is_full = absl::IsResourceExhausted(runner.status());
+      return Error(runner.status().code(),
+                   is_full ? reason::kWeightsMemory : reason::kWeights,
+                   runner.status().message());
+    }
+    runners.back() = *std::move(runner);
+  }
+  return runners;
+}
+
+absl::Status ShardedEngine::RollOut(const Rollout& rollout) {
+  for (const std::shared_ptr<ServedVersion>& version : rollout.versions) {
+    const std::string difference =
+        FindDifference(version->policy()->spec(), spec());
+    if (difference.empty()) continue;
+    return Error(absl::StatusCode::kInvalidArgument, reason::kWeights,
+                 absl::StrCat("version ", version->number(),
+                              " is of another architecture: ", difference));
+  }
+  MutexLock lock(&rollout_mu_);
+  std::vector<std::vector<std::unique_ptr<PolicyRunner>>> runners;
+  for (const std::unique_ptr<Shard>& shard : shards_) {
+    auto of_shard = MakeRunners(rollout, *shard);
+    if (!of_shard.ok()) return of_shard.status();
+    runners.push_back(*std::move(of_shard));
+  }
+  const auto offered = std::make_shared<const Rollout>(rollout);
+  bool is_in_effect = true;
+  for (std::size_t i = 0; i < shards_.size(); ++i) {
+    is_in_effect &= shards_[i]->Call([&](Executor* executor) {
+      executor->RollOut(offered, std::move(runners[i]));
+    });
+  }
+  offered_ = rollout.versions;
+  rules_.Use(rollout.Find(rollout.stable)->policy());
+  stable_version_.store(rollout.stable, std::memory_order_relaxed);
+  if (is_in_effect) return absl::OkStatus();
+  return RetryableError(absl::StatusCode::kUnavailable, reason::kDraining,
+                        "the server is draining", absl::Seconds(1));
+}
 
 absl::Status CheckOptions(const EngineOptions& options) {
   const auto check = [](bool is_good, absl::string_view what) {
@@ -188,10 +332,17 @@ absl::StatusOr<std::int32_t> BlocksPerExecutor(const PolicySpec& spec,
 absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(
     std::shared_ptr<const Policy> policy, const EngineOptions& options,
     Observer* observer, const Clock* clock) {
+  return Create(std::make_shared<ServedVersion>(1, std::move(policy)), options,
+                observer, clock);
+}
+
+absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(
+    std::shared_ptr<ServedVersion> version, const EngineOptions& options,
+    Observer* observer, const Clock* clock) {
   absl::Status status = CheckOptions(options);
   if (!status.ok()) return status;
   const absl::StatusOr<std::int32_t> num_blocks =
-      BlocksPerExecutor(policy->spec(), options);
+      BlocksPerExecutor(version->policy()->spec(), options);
   if (!num_blocks.ok()) return num_blocks.status();
 
   ExecutorOptions executor_options;
@@ -203,6 +354,7 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(
   }
   executor_options.num_blocks = *num_blocks;
   executor_options.context = options.context;
+  executor_options.kv_policy = options.kv_policy;
   // Later than the epochs of whatever ran before, here or in a client.
   executor_options.first_epoch =
       static_cast<std::uint64_t>(absl::ToUnixNanos(absl::Now()));
@@ -215,15 +367,16 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(
   runner_options.max_batch_tokens = options.max_batch_tokens;
 
   auto engine = std::make_unique<ShardedEngine>(
-      policy, std::make_unique<SessionBudget>(options.max_sessions));
+      version, runner_options,
+      std::make_unique<SessionBudget>(options.max_sessions));
   for (int i = 0; i < options.num_executors; ++i) {
     absl::StatusOr<std::unique_ptr<PolicyRunner>> runner =
-        policy->CreateRunner(runner_options);
+        version->policy()->CreateRunner(runner_options);
     if (!runner.ok()) return runner.status();
     executor_options.index = i;
     engine->AddShard(std::make_unique<Shard>(
-        Executor::Parts{policy.get(), *std::move(runner), engine->budget(),
-                        observer, clock},
+        Executor::Parts{version, *std::move(runner), engine->budget(), observer,
+                        clock},
         executor_options, options.max_queued_tasks));
   }
   return engine;

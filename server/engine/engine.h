@@ -21,6 +21,7 @@
 #include "server/common/clock.h"
 #include "server/engine/context.h"
 #include "server/engine/observer.h"
+#include "server/engine/served_version.h"
 #include "server/engine/step_task.h"
 
 namespace stepd {
@@ -40,22 +41,41 @@ struct EngineOptions {
   std::int64_t max_sessions = 100000;
   ContextLimits context;  // of a session
   absl::Duration idle_timeout = absl::InfiniteDuration();
+  KvPolicy kv_policy = KvPolicy::kPin;
 };
 
 // Thread safety: thread-safe.
 class Engine {
  public:
-  // `policy` is shared; `observer` and `clock` must outlive the engine.
+  // Offers this version; `observer` and `clock` must outlive the engine.
   // Errors: kInvalidArgument   an option that cannot work (named)
   //         kResourceExhausted the cache does not fit into memory
+  static absl::StatusOr<std::unique_ptr<Engine>> Create(
+      std::shared_ptr<ServedVersion> version, const EngineOptions& options,
+      Observer* observer, const Clock* clock = Clock::Real());
+  // The same of a policy that is version 1.
   static absl::StatusOr<std::unique_ptr<Engine>> Create(
       std::shared_ptr<const Policy> policy, const EngineOptions& options,
       Observer* observer, const Clock* clock = Clock::Real());
 
   virtual ~Engine() = default;
 
+  // Of every version that is ever offered.
   virtual const PolicySpec& spec() const = 0;
-  virtual const Policy& policy() const = 0;
+  virtual const InputRules& input_rules() const = 0;
+
+  // The version that contexts begin under where nothing else is said.
+  virtual std::uint64_t stable_version() const = 0;
+
+  // From now on contexts begin under `rollout`, and those that there are go on
+  // as the KV policy says; no step fails by it. Prepares the versions in the
+  // caller's thread, then blocks until no batch is formed without them. The
+  // caller holds every version until it has no executors.
+  // REQUIRES: every version that the rollout names is in it.
+  // Errors: kInvalidArgument   a policy with another spec (WEIGHTS)
+  //         kResourceExhausted no memory for running it (WEIGHTS_MEMORY)
+  //         kUnavailable       DRAINING
+  virtual absl::Status RollOut(const Rollout& rollout) = 0;
 
   // Queues a task; its `done` is called later from an executor's thread. Never
   // blocks. On an error `done` is not called and nothing happened.

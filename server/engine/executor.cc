@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <chrono>
 #include <cstddef>
 #include <exception>
 #include <string>
@@ -27,6 +28,12 @@ constexpr std::int64_t kMinLongTokens = 64;
 // Batches that may overtake a step which waits for blocks.
 constexpr int kMaxBatchesBlocked = 4;
 
+// How often a step that waits for a version is asked whether it is still
+// wanted, and how long before its deadline it is told that there is none: its
+// client should hear it.
+constexpr MonotonicDuration kParkedLook = std::chrono::milliseconds(100);
+constexpr MonotonicDuration kAnswerMargin = std::chrono::milliseconds(50);
+
 // Sessions that expire in one go: the loop comes back for more.
 constexpr int kMaxExpiredAtOnce = 256;
 
@@ -44,14 +51,15 @@ absl::Status ComputationFailed(const std::string& id) {
 }  // namespace
 
 Executor::Executor(Parts parts, const ExecutorOptions& options)
-    : policy_(*parts.policy),
-      spec_(parts.policy->spec()),
+    : spec_(parts.version->policy()->spec()),
       options_(options),
       observer_(parts.observer),
       clock_(parts.clock),
       budget_(parts.budget),
-      runner_(std::move(parts.runner)),
-      slicer_(policy_, options.context),
+      versions_(
+          std::move(parts.version), std::move(parts.runner), options.kv_policy,
+          options.kv_policy == KvPolicy::kPin || !spec_.session_fields.empty()),
+      slicer_(spec_, &versions_.policy(), options.context),
       admission_(spec_, slicer_, options.context, options.num_blocks),
       pool_(options.num_blocks),
       table_({StepLayout(spec_.fields).fixed_bytes(), spec_.num_prefix_tokens}),
@@ -88,6 +96,25 @@ void Executor::Admit(QueuedTask task, MonotonicTime now) {
   if (!finished_.empty()) DeliverFinished(now);
 }
 
+void Executor::StartDraining() {
+  is_draining_ = true;
+  Unpark(kInfiniteFuture);
+}
+
+void Executor::RollOut(std::shared_ptr<const Rollout> rollout,
+                       std::vector<std::unique_ptr<PolicyRunner>> runners) {
+  versions_.RollOut(std::move(rollout), std::move(runners));
+  slicer_.UsePolicy(&versions_.policy());
+  Unpark(kInfiniteFuture);
+  if (versions_.kv_policy() == KvPolicy::kPin) return;
+  // Their next step leaves the version that prepared their inputs; who is idle
+  // would keep it for long.
+  for (Session* session = table_.OldestResident(); session != nullptr;
+       session = SessionTable::NextResident(session)) {
+    ForgetInputs(session);
+  }
+}
+
 FireTime Executor::NextFire(MonotonicTime now) {
   FireConditions conditions;
   conditions.now = now;
@@ -103,7 +130,9 @@ FireTime Executor::NextFire(MonotonicTime now) {
                     ? newest->last_use
                     : ready_.OldestSubmitted());
   }
-  return ready_.NextFire(conditions);
+  FireTime fire = ready_.NextFire(conditions);
+  if (!parked_.empty()) fire.at = std::min(fire.at, parked_.begin()->first);
+  return fire;
 }
 
 void Executor::RunBatch(MonotonicTime now) {
@@ -170,6 +199,7 @@ ExecutorGauges Executor::gauges() const {
 // comes first in the next batch, so neither can starve the other.
 void Executor::FormBatch(MonotonicTime now) {
   ClearBatch();
+  Unpark(now);
   const std::int64_t max_tokens = options_.batching.max_batch_tokens;
   const std::int64_t half = std::max<std::int64_t>(1, max_tokens / 2);
   if (overdue_ != nullptr) TakeOverdue(now);
@@ -202,6 +232,7 @@ void Executor::ClearBatch() {
   batch_.slices.clear();
   batch_.outputs = 0;
   batch_works_.clear();
+  batch_version_ = nullptr;
   batch_tokens_ = 0;
   batch_rows_ = 0;
 }
@@ -239,14 +270,97 @@ Executor::Taken Executor::TryTake(Work* work, std::int64_t max_tokens,
     Fail(work, std::move(wanted), now);
     return Taken::kNo;
   }
+  RunningVersion* version = FindVersion(work, now);
+  if (version == nullptr) return Taken::kNo;
   // A step is never split: the first one may exceed the limit.
   const std::int64_t room = max_tokens - batch_tokens_;
   if (!is_first && slicer_.SmallestSlice(*work) > room) return Taken::kNoRoom;
-  if (!work->is_started && !TryStart(work, now)) return Taken::kNo;
+  if (!work->is_started) {
+    if (!TryStart(work, version, now)) return Taken::kNo;
+  } else if (absl::Status moved = GoOnUnder(version, work); !moved.ok()) {
+    Fail(work, std::move(moved), now);
+    return Taken::kNo;
+  }
   ready_.Remove(work);
   if (overdue_ == work) overdue_ = nullptr;
+  batch_version_ = version;
   AddSlice(work, room);
   return Taken::kYes;
+}
+
+// The version that the next slice of `work` runs under. nullptr: the batch is
+// of another one, `work` waits for a newer one, or it failed.
+RunningVersion* Executor::FindVersion(Work* work, MonotonicTime now) {
+  Session* session = work->session;
+  RunningVersion* version = work->version;
+  const bool begins = versions_.has_several() && slicer_.BeginsContext(*work);
+  if (!work->is_started || begins) {
+    const absl::StatusOr<RunningVersion*> choice = versions_.Choose(
+        session->version, session->actor_hash, work->step().version, begins);
+    if (choice.ok() && *choice != nullptr) {
+      version = *choice;
+    } else if (!work->is_started) {
+      if (choice.ok()) {
+        Park(work, now);
+      } else {
+        Fail(work, choice.status(), now);
+      }
+      return nullptr;
+    }
+  }
+  if (MustRecompute(*work, *version)) {
+    ForgetCached(session);
+    session->prepared_inputs.reset();
+    versions_.Join(version, &session->version);
+    ready_.Remove(work);
+    MakeReady(work);  // what was a single step is a rebuild now
+    return nullptr;
+  }
+  const bool fits = batch_version_ == nullptr || batch_version_ == version;
+  return fits ? version : nullptr;
+}
+
+bool Executor::MustRecompute(const Work& work,
+                             const RunningVersion& version) const {
+  const Session& session = *work.session;
+  return versions_.kv_policy() == KvPolicy::kRecompute && !work.is_started &&
+         session.num_cached_tokens > 0 &&
+         session.version.number() != version.number();
+}
+
+// `work` waits for a newer version, but not beyond its deadline.
+void Executor::Park(Work* work, MonotonicTime now) {
+  const StepTask& task = work->step();
+  if (is_draining_) {
+    Fail(work,
+         RetryableError(absl::StatusCode::kUnavailable, reason::kDraining,
+                        "the server is draining", absl::Seconds(1)),
+         now);
+    return;
+  }
+  const MonotonicTime last = task.deadline == kInfiniteFuture
+                                 ? kInfiniteFuture
+                                 : task.deadline - kAnswerMargin;
+  if (last <= now) {
+    Fail(work,
+         Error(absl::StatusCode::kFailedPrecondition, reason::kModelVersion,
+               absl::StrCat("no version from ", task.version.min_version,
+                            " on came in time")),
+         now);
+    return;
+  }
+  ready_.Remove(work);
+  if (overdue_ == work) overdue_ = nullptr;
+  parked_.emplace(std::min(last, now + kParkedLook), work);
+}
+
+// Steps that were to be looked at again by then try once more.
+void Executor::Unpark(MonotonicTime until) {
+  while (!parked_.empty() && parked_.begin()->first <= until) {
+    Work* work = parked_.begin()->second;
+    parked_.erase(parked_.begin());
+    MakeReady(work);
+  }
 }
 
 // The next steps of `work` in about `max_tokens` tokens.
@@ -281,7 +395,8 @@ void Executor::MakeReady(Work* work) {
 // Gives `work` all it needs to run to its end: a place among the sessions,
 // blocks for all of its tokens, the session's inputs. False: it failed, or
 // waits for blocks.
-bool Executor::TryStart(Work* work, MonotonicTime now) {
+bool Executor::TryStart(Work* work, RunningVersion* version,
+                        MonotonicTime now) {
   Session* session = work->session;
   absl::Status status = admission_.Check(*work);
   if (status.ok()) status = Open(session);
@@ -303,13 +418,14 @@ bool Executor::TryStart(Work* work, MonotonicTime now) {
   if (session->num_steps() == 0) {
     session->session_inputs = std::move(work->step().session_inputs);
   }
-  status = PrepareInputs(session);
+  status = GoOnUnder(version, work);
   if (!status.ok()) {
     Fail(work, std::move(status), now);
     return false;
   }
   work->is_started = true;
   work->cached = session->cached();
+  work->context_versions = session->version.cached;
   work->started = now;
   work->was_rebuilt = !session->is_cached();
   if (session->num_steps() > 0) {
@@ -317,6 +433,22 @@ bool Executor::TryStart(Work* work, MonotonicTime now) {
         session->is_cached() ? ServedFrom::kCache : ServedFrom::kLog;
   }
   return true;
+}
+
+// The next slices of `work` run under `version`. A pinned session follows when
+// the task is done: until then it may have to go on with its context.
+absl::Status Executor::GoOnUnder(RunningVersion* version, Work* work) {
+  Session* session = work->session;
+  const std::uint64_t made_inputs = work->version == nullptr
+                                        ? session->version.number()
+                                        : work->version->number();
+  if (made_inputs != version->number()) session->prepared_inputs.reset();
+  const bool is_pinned = versions_.kv_policy() == KvPolicy::kPin &&
+                         session->num_steps() > 0 &&
+                         session->version.held != nullptr;
+  if (!is_pinned) versions_.Join(version, &session->version);
+  versions_.Use(version, &work->version);
+  return PrepareInputs(*work);
 }
 
 absl::Status Executor::Open(Session* session) {
@@ -331,12 +463,14 @@ absl::Status Executor::Open(Session* session) {
 }
 
 // Where the session has none: it is new, or lost them with its blocks.
-absl::Status Executor::PrepareInputs(Session* session) {
+absl::Status Executor::PrepareInputs(const Work& work) {
+  Session* session = work.session;
   if (spec_.session_fields.empty() || session->prepared_inputs != nullptr) {
     return absl::OkStatus();
   }
   try {
-    auto prepared = runner_->PrepareInputs(session->session_inputs);
+    auto prepared =
+        work.version->runner->PrepareInputs(session->session_inputs);
     if (!prepared.ok()) return ComputationFailed(Report(prepared.status()));
     session->prepared_inputs = *std::move(prepared);
     return absl::OkStatus();
@@ -367,6 +501,10 @@ bool Executor::ReserveBlocks(Session* session, std::int64_t num_tokens) {
 void Executor::EvictWaiting(Work* beneficiary) {
   Session* session = beneficiary->session;
   const std::int64_t num_tokens = slicer_.MostTokens(*beneficiary);
+  for (const auto& [look, parked] : parked_) {
+    if (ReserveBlocks(session, num_tokens)) return;
+    EvictBlocks(parked->session);
+  }
   for (const ReadyQueue::List* list : {&ready_.singles(), &ready_.longs()}) {
     Work* work = list->back();
     while (work != nullptr && !ReserveBlocks(session, num_tokens)) {
@@ -387,7 +525,8 @@ void Executor::EvictUnlessStarted(Work* work) {
 absl::Status Executor::Forward() {
   result_.num_rows = 0;
   try {
-    const absl::Status status = runner_->Forward(batch_, &result_);
+    const absl::Status status =
+        batch_version_->runner->Forward(batch_, &result_);
     return status.ok() ? CheckResult() : status;
   } catch (const std::exception& e) {  // std::bad_alloc above all
     return absl::InternalError(e.what());
@@ -430,9 +569,13 @@ void Executor::AdvanceBatch(MonotonicTime now) {
   for (std::size_t i = 0; i < batch_works_.size(); ++i) {
     Work* work = batch_works_[i];
     Session& session = *work->session;
+    work->context_versions.Extend(
+        work->version->number(),
+        spec_.kv_bytes_per_token == 0 ? 0 : work->cached.num_tokens);
     if (work->cached.begin == session.window_start) {
       session.num_cached_steps += work->slice_old_steps;
       session.num_cached_tokens += work->slice_old_tokens;
+      session.version.cached = work->context_versions;
     }
     work->cached.end +=
         static_cast<std::int64_t>(batch_.slices[i].steps.size());
@@ -460,9 +603,17 @@ void Executor::Commit(Work* work, MonotonicTime now) {
   session.num_cached_steps = session.num_steps();
   session.num_cached_tokens = session.num_tokens;
   TrimBlocks(&session, admission_.BlocksFor(session.num_tokens), &pool_);
-  if (spec_.recomputes) DropBlocks(&session, &pool_);
   work->reply.step_index = static_cast<std::uint64_t>(session.num_steps());
   work->reply.epoch = session.epoch;
+  versions_.Join(work->version, &session.version);
+  session.version.cached = work->context_versions;
+  if (spec_.recomputes) {
+    DropBlocks(&session, &pool_);
+    ForgetInputs(&session);
+  }
+  work->reply.model_version = work->version->number();
+  work->reply.context_version_min = work->context_versions.min;
+  work->reply.context_version_max = work->context_versions.max;
   Remember(work);
   num_completed_ += static_cast<int>(work->step().steps.size());
   if (work->step().is_ephemeral) {
@@ -495,6 +646,10 @@ void Executor::Fail(Work* work, absl::Status status, MonotonicTime now) {
   if (overdue_ == work) overdue_ = nullptr;
   Session* session = work->session;
   TrimBlocks(session, admission_.BlocksFor(session->num_cached_tokens), &pool_);
+  if (work->version != nullptr &&
+      work->version->number() != session->version.number()) {
+    session->prepared_inputs.reset();
+  }
   if (session->num_steps() == 0) Empty(session);
   work->status = std::move(status);
   Finish(work, now);
@@ -504,6 +659,7 @@ void Executor::Finish(Work* work, MonotonicTime now) {
   Session* session = work->session;
   assert(session->first_work == work);
   session->first_work = work->next_of_session;
+  versions_.Use(nullptr, &work->version);
   finished_.push_back(work);
   ServeNext(session, now);
 }
@@ -568,6 +724,7 @@ bool Executor::MustCompute(Work* work, MonotonicTime now) {
 // As if the actor had never come.
 void Executor::Empty(Session* session) {
   DropBlocks(session, &pool_);
+  versions_.Leave(&session->version);
   session->session_inputs = {};
   session->answered.reset();
   session->log = StepLog(table_.shape().fixed_step_bytes);
@@ -580,8 +737,17 @@ void Executor::Empty(Session* session) {
   budget_->Release(1);
 }
 
+// What was prepared of the session's inputs goes, and with it the need of the
+// version that prepared it.
+void Executor::ForgetInputs(Session* session) {
+  session->prepared_inputs.reset();
+  if (versions_.kv_policy() == KvPolicy::kPin) return;
+  versions_.Use(nullptr, &session->version.held);
+}
+
 void Executor::EvictBlocks(Session* session) {
   DropBlocks(session, &pool_);
+  ForgetInputs(session);
   observer_->OnSessionEnd(SessionEnd::kEvictedBlocks);
 }
 

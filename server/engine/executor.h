@@ -9,7 +9,8 @@
 // share); (2) a session's log changes only when a whole task has been computed;
 // whatever else happens to the task, the log and the counters are as before;
 // (3) tasks of one actor finish in the order in which they were admitted;
-// (4) a started step holds all the blocks it needs, so it always finishes.
+// (4) a started step holds all the blocks it needs, so it always finishes;
+// (5) a batch runs under one version of the weights.
 //
 // Thread safety: none; one thread at a time.
 
@@ -18,6 +19,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -33,6 +35,8 @@
 #include "server/engine/observer.h"
 #include "server/engine/patience.h"
 #include "server/engine/ready_queue.h"
+#include "server/engine/running_versions.h"
+#include "server/engine/served_version.h"
 #include "server/engine/session.h"
 #include "server/engine/session_table.h"
 #include "server/engine/slicer.h"
@@ -70,14 +74,15 @@ struct ExecutorOptions {
   // Of the first session that is opened without one; later ones count on.
   std::uint64_t first_epoch = 1;
   MonotonicDuration idle_timeout = MonotonicDuration::max();
+  KvPolicy kv_policy = KvPolicy::kPin;
 };
 
 class Executor {
  public:
-  // Everything that is passed by pointer, and `policy`, must outlive it.
+  // Everything that is passed by pointer must outlive it.
   struct Parts {
-    const Policy* policy = nullptr;
-    std::unique_ptr<PolicyRunner> runner;
+    std::shared_ptr<ServedVersion> version;
+    std::unique_ptr<PolicyRunner> runner;  // of that version
     SessionBudget* budget = nullptr;
     Observer* observer = nullptr;
     const Clock* clock = nullptr;
@@ -103,7 +108,13 @@ class Executor {
   void ExpireIdle(MonotonicTime now);
 
   // From now on nothing is waited for.
-  void StartDraining() { is_draining_ = true; }
+  void StartDraining();
+
+  // From now on contexts begin under `rollout`, and those that there are go on
+  // as the KV policy says. runners[i] is of its version i; nullptr: that one
+  // runs here already.
+  void RollOut(std::shared_ptr<const Rollout> rollout,
+               std::vector<std::unique_ptr<PolicyRunner>> runners);
 
   // Tasks admitted and not yet finished.
   std::int64_t num_unfinished() const { return num_unfinished_; }
@@ -129,14 +140,19 @@ class Executor {
   void TakeFrom(const ReadyQueue::List& list, std::int64_t max_tokens,
                 MonotonicTime now);
   Taken TryTake(Work* work, std::int64_t max_tokens, MonotonicTime now);
+  RunningVersion* FindVersion(Work* work, MonotonicTime now);
+  bool MustRecompute(const Work& work, const RunningVersion& version) const;
+  void Park(Work* work, MonotonicTime now);
+  void Unpark(MonotonicTime until);
   void AddSlice(Work* work, std::int64_t max_tokens);
   SessionSlice& NextSlice();
   void MakeReady(Work* work);
 
   // Starting a step: what it needs before its first batch.
-  bool TryStart(Work* work, MonotonicTime now);
+  bool TryStart(Work* work, RunningVersion* version, MonotonicTime now);
+  absl::Status GoOnUnder(RunningVersion* version, Work* work);
   absl::Status Open(Session* session);
-  absl::Status PrepareInputs(Session* session);
+  absl::Status PrepareInputs(const Work& work);
   bool ReserveBlocks(Session* session, std::int64_t num_tokens);
   void EvictWaiting(Work* beneficiary);
   void EvictUnlessStarted(Work* work);
@@ -158,25 +174,27 @@ class Executor {
   bool MustCompute(Work* work, MonotonicTime now);
   void Empty(Session* session);
   void EvictBlocks(Session* session);
+  void ForgetInputs(Session* session);
   void DeliverFinished(MonotonicTime now);
   void Deliver(Work* work, MonotonicTime now);
 
   // Constant after construction.
-  const Policy& policy_;
-  const PolicySpec& spec_;
+  const PolicySpec spec_;  // of every version
   const ExecutorOptions options_;
   Observer* const observer_;
   const Clock* const clock_;
   SessionBudget* const budget_;
 
-  const std::unique_ptr<PolicyRunner> runner_;  // outlives prepared inputs
-  const Slicer slicer_;
+  RunningVersions versions_;  // their runners outlive prepared inputs
+  Slicer slicer_;
   const Admission admission_;
   BlockPool pool_;
   SessionTable table_;
   WorkPool works_;
   ReadyQueue ready_;
   Patience patience_;
+  // Steps that wait for a newer version, by when they are looked at again.
+  std::multimap<MonotonicTime, Work*> parked_;
   std::int64_t num_open_ = 0;
   std::int64_t num_unfinished_ = 0;
   std::int64_t num_finished_ = 0;
@@ -192,6 +210,7 @@ class Executor {
 
   // The current batch; kept between batches for their memory.
   std::vector<Work*> batch_works_;  // slice i belongs to batch_works_[i]
+  RunningVersion* batch_version_ = nullptr;  // of all of them
   std::int64_t batch_tokens_ = 0;
   std::int64_t batch_rows_ = 0;
   StepBatch batch_;

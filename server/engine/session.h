@@ -22,6 +22,7 @@
 #include "server/common/clock.h"
 #include "server/engine/context.h"
 #include "server/engine/intrusive_list.h"
+#include "server/engine/running_versions.h"
 #include "server/engine/session_record.h"
 #include "server/engine/step_task.h"
 
@@ -104,8 +105,10 @@ struct Session {
   std::vector<std::int32_t> blocks;
   std::int64_t num_cached_steps = 0;
   std::int64_t num_cached_tokens = 0;
-  // Of session_inputs; comes and goes with the blocks.
+  // Of session_inputs; comes and goes with the blocks. The running task's
+  // version made it, or else the context's.
   std::shared_ptr<const PreparedInputs> prepared_inputs;
+  ContextVersion version;
 
   // Counts against max_sessions.
   bool is_open = false;

@@ -56,6 +56,9 @@ class SessionTable {
   Session* OldestResident() const { return resident_.front(); }
   // Most recently used; nullptr: none.
   Session* NewestIdle() const { return idle_.back(); }
+  static Session* NextResident(Session* session) {
+    return IntrusiveList<Session, &Session::resident_link>::Next(session);
+  }
 
   // Idle sessions that were used at `since` or later. Those that an earlier
   // call has not counted are not recent again before they are used.

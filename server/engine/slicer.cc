@@ -39,7 +39,7 @@ std::int64_t Slicer::TokensAt(const Work& work, std::int64_t index) const {
   if (spec_.min_tokens_per_step == spec_.max_tokens_per_step) {
     return spec_.min_tokens_per_step;
   }
-  return policy_.CountTokens(StepAt(work, index)).value();
+  return policy_->CountTokens(StepAt(work, index)).value();
 }
 
 std::int64_t Slicer::BeginFor(const Work& work, std::int64_t begin,
@@ -124,6 +124,11 @@ std::int64_t Slicer::MostTokens(const Work& work) const {
     most = std::max(most, tokens);
   }
   return most;
+}
+
+bool Slicer::BeginsContext(const Work& work) const {
+  return work.first_new_step() == 0 ||
+         NextContext(work).begin != CachedBy(work).begin;
 }
 
 bool Slicer::IsSingle(const Work& work) const {

@@ -5,7 +5,7 @@
 // steps of the session's log that its blocks lack, and new ones. Step indices
 // run through the log and on through the task.
 //
-// Thread safety: thread-safe.
+// Thread safety: none; one executor owns it.
 
 #ifndef STEPD_SERVER_ENGINE_SLICER_H_
 #define STEPD_SERVER_ENGINE_SLICER_H_
@@ -22,9 +22,13 @@ namespace stepd {
 
 class Slicer {
  public:
-  // `policy` must outlive it.
-  Slicer(const Policy& policy, const ContextLimits& limits)
-      : policy_(policy), spec_(policy.spec()), limits_(limits) {}
+  // `spec`, which is that of `policy`, must outlive it.
+  Slicer(const PolicySpec& spec, const Policy* policy,
+         const ContextLimits& limits)
+      : policy_(policy), spec_(spec), limits_(limits) {}
+
+  // From now on `policy`, of the same spec, counts tokens.
+  void UsePolicy(const Policy* policy) { policy_ = policy; }
 
   // Tokens of the smallest slice that takes `work` further.
   std::int64_t SmallestSlice(const Work& work) const;
@@ -35,6 +39,8 @@ class Slicer {
   std::int64_t ContextSteps(const Work& work) const;
   // Tokens of the longest context that `work` goes through.
   std::int64_t MostTokens(const Work& work) const;
+  // The next slice is the first one of a context.
+  bool BeginsContext(const Work& work) const;
   // One step, and everything before it is in the blocks.
   bool IsSingle(const Work& work) const;
 
@@ -60,7 +66,7 @@ class Slicer {
     return cached.num_tokens == 0 ? spec_.num_prefix_tokens : 0;
   }
 
-  const Policy& policy_;
+  const Policy* policy_;
   const PolicySpec& spec_;
   const ContextLimits limits_;
 };

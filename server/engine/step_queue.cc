@@ -86,7 +86,7 @@ bool StepQueue::MustWake(MonotonicTime deadline) const {
 bool StepQueue::PopAll(const Waiting& waiting, std::vector<QueuedTask>* tasks) {
   assert(tasks->empty());
   MutexLock lock(&mu_);
-  if (tasks_.empty() && !is_closed_ && waiting.until != kNoWait) {
+  if (tasks_.empty() && !is_closed_ && !is_woken_ && waiting.until != kNoWait) {
     sleeper_ = waiting;
     while (sleeper_.has_value() && !is_closed_) {
       // wait_until() may overflow at the end of time.
@@ -98,6 +98,7 @@ bool StepQueue::PopAll(const Waiting& waiting, std::vector<QueuedTask>* tasks) {
     }
     sleeper_.reset();
   }
+  is_woken_ = false;
   tasks_.swap(*tasks);
   return !(is_closed_ && tasks->empty());
 }
@@ -107,6 +108,15 @@ void StepQueue::Finish(std::int64_t num_tasks,
   MutexLock lock(&mu_);
   num_unfinished_ -= num_tasks;
   expected_batch_ = expected_batch;
+}
+
+void StepQueue::Wake() {
+  {
+    MutexLock lock(&mu_);
+    is_woken_ = true;
+    sleeper_.reset();
+  }
+  changed_.NotifyAll();
 }
 
 void StepQueue::Close() {

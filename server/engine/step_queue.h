@@ -53,7 +53,7 @@ class StepQueue {
     std::int64_t num_tasks = 1;
   };
 
-  // Waits, or until the queue is closed, and then exchanges the content of
+  // Waits, or until the queue is closed or woken, and then exchanges what is in
   // `tasks` (which must be empty) for all queued tasks. False: the queue is
   // closed and nothing more will come.
   bool PopAll(const Waiting& waiting, std::vector<QueuedTask>* tasks)
@@ -62,6 +62,9 @@ class StepQueue {
   // The executor finished that many tasks; a batch takes about so long.
   void Finish(std::int64_t num_tasks, MonotonicDuration expected_batch)
       ABSL_LOCKS_EXCLUDED(mu_);
+
+  // Has PopAll() return, now or when it is called next, also without a task.
+  void Wake() ABSL_LOCKS_EXCLUDED(mu_);
 
   // Refuses tasks from now on; those inside are still handed out.
   void Close() ABSL_LOCKS_EXCLUDED(mu_);
@@ -84,6 +87,7 @@ class StepQueue {
   std::int64_t num_unfinished_ ABSL_GUARDED_BY(mu_) = 0;
   MonotonicDuration expected_batch_ ABSL_GUARDED_BY(mu_){};
   bool is_closed_ ABSL_GUARDED_BY(mu_) = false;
+  bool is_woken_ ABSL_GUARDED_BY(mu_) = false;
   // Of the PopAll() that sleeps; nullopt: none does, or it will wake.
   std::optional<Waiting> sleeper_ ABSL_GUARDED_BY(mu_);
 };

@@ -64,11 +64,22 @@ struct StepReply {
   std::uint64_t step_index = 0;  // steps in the session after this task
   std::uint64_t epoch = 0;       // of the session
   ServedFrom served_from = ServedFrom::kNew;
+  // The weights that computed it (its last row, if they changed on the way),
+  // and the oldest and newest ones that made the context it was computed from.
+  std::uint64_t model_version = 0;
+  std::uint64_t context_version_min = 0;
+  std::uint64_t context_version_max = 0;
 };
 
 // Called exactly once, from an executor's thread (or inside Submit's caller
 // never). Must not block and must not call back into the engine.
 using StepDone = absl::AnyInvocable<void(absl::StatusOr<StepReply>)>;
+
+// Which weights a step may be computed under.
+struct VersionWish {
+  std::uint64_t min_version = 0;
+  std::string label;  // of the version that contexts begin under; empty: none
+};
 
 // Steps of one actor, validated against the spec.
 struct StepTask {
@@ -83,6 +94,7 @@ struct StepTask {
   // one before. Absent: the one that there is, or a new one.
   std::optional<std::uint64_t> epoch;
   Boundary boundary = Boundary::kNone;  // at the first step
+  VersionWish version;
   SamplingParams sampling;
   // [R, spec.num_actions], 0 = not allowed; empty: all are. Every row allows
   // one of the first sampling.num_actions.

@@ -18,6 +18,7 @@
 #include "server/common/clock.h"
 #include "server/engine/context.h"
 #include "server/engine/intrusive_list.h"
+#include "server/engine/running_versions.h"
 #include "server/engine/session.h"
 #include "server/engine/step_queue.h"
 #include "server/engine/step_task.h"
@@ -48,6 +49,8 @@ struct Work {
   // Once started: what the session's blocks hold, of the log and of the task.
   // Step indices count on from the log.
   ContextSpan cached;
+  RunningVersion* version = nullptr;  // that the next slice runs under
+  VersionRange context_versions;      // that made what is cached
 
   // Set before it is pushed into the ReadyQueue.
   std::int64_t num_ready_tokens = 0;  // to compute before it is finished

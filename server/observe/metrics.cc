@@ -83,6 +83,9 @@ class PrometheusMetrics final : public Metrics {
                      const absl::Status& status) override;
   void OnJournalExpired(int num_sessions) override;
   void OnJournalDegraded(bool is_degraded, const absl::Status& cause) override;
+  void OnRollOut(std::uint64_t stable, absl::Duration duration) override;
+  void OnChangeRefused(absl::string_view reason) override;
+  void OnLoadedVersions(const std::vector<LoadedVersion>& versions) override;
 
  private:
   struct ExecutorSeries {
@@ -130,8 +133,12 @@ class PrometheusMetrics final : public Metrics {
   Histogram& queue_wait_;
   Histogram& forward_;
   Histogram& step_latency_;
+  Histogram& rollout_;
   Gauge& uptime_;
+  Gauge& model_version_;
   prometheus::Family<Counter>& errors_;
+  prometheus::Family<Counter>& refused_;
+  prometheus::Family<Gauge>& version_sessions_;
   prometheus::Family<Gauge>& sessions_;
   prometheus::Family<Gauge>& blocks_used_;
   prometheus::Family<Gauge>& blocks_;
@@ -144,6 +151,8 @@ class PrometheusMetrics final : public Metrics {
   std::array<Counter*, kNumJournalCalls> journal_errors_{};
   std::atomic<bool> is_journal_failing_{false};
   std::atomic<bool> is_journal_degraded_{false};
+  // The registry's thread only.
+  absl::flat_hash_map<std::uint64_t, Gauge*> loaded_versions_;
 
   Mutex mu_;
   absl::flat_hash_map<std::string, Counter*> errors_by_reason_
@@ -176,12 +185,26 @@ PrometheusMetrics::PrometheusMetrics()
                             Seconds())),
       step_latency_(AddHistogram("stepd_step_latency_seconds",
                                  "From the queue to the answer.", Seconds())),
+      rollout_(AddHistogram("stepd_rollout_seconds",
+                            "Loading versions of the weights and putting them "
+                            "into service.",
+                            Seconds())),
       uptime_(AddGauges("stepd_uptime_seconds", "Since the process started.")
                   .Add({})),
+      model_version_(AddGauges("stepd_model_version",
+                               "The version that contexts begin under.")
+                         .Add({})),
       errors_(prometheus::BuildCounter()
                   .Name("stepd_errors_total")
                   .Help("Calls that failed, by reason (docs/errors.md).")
                   .Register(registry_)),
+      refused_(prometheus::BuildCounter()
+                   .Name("stepd_weights_refused_total")
+                   .Help("Changes of the weights that were refused, by reason.")
+                   .Register(registry_)),
+      version_sessions_(
+          AddGauges("stepd_version_sessions",
+                    "Versions in memory: sessions whose context is of each.")),
       sessions_(AddGauges("stepd_sessions", "Sessions in memory.")),
       blocks_used_(
           AddGauges("stepd_kv_blocks_used", "KV blocks that sessions hold.")),
@@ -241,11 +264,9 @@ void PrometheusMetrics::AddJournalSeries() {
 void PrometheusMetrics::SetPolicy(const std::string& name,
                                   std::uint64_t version,
                                   const PolicySpec& spec) {
+  model_version_.Set(static_cast<double>(version));
   AddGauges("stepd_policy_info", "1; what is served is in the labels.")
-      .Add({{"name", name},
-            {"version", absl::StrCat(version)},
-            {"device", spec.device},
-            {"dtype", spec.dtype}})
+      .Add({{"name", name}, {"device", spec.device}, {"dtype", spec.dtype}})
       .Set(1);
   AddGauges("stepd_policy_weight_bytes", "Resident weights.")
       .Add({})
@@ -295,6 +316,32 @@ void PrometheusMetrics::OnForwardError(absl::string_view error_id,
 
 void PrometheusMetrics::OnSessionEnd(SessionEnd end) {
   session_ends_[static_cast<std::size_t>(end)]->Increment();
+}
+
+void PrometheusMetrics::OnRollOut(std::uint64_t stable,
+                                  absl::Duration duration) {
+  rollout_.Observe(absl::ToDoubleSeconds(duration));
+  model_version_.Set(static_cast<double>(stable));
+}
+
+void PrometheusMetrics::OnChangeRefused(absl::string_view reason) {
+  refused_.Add({{"reason", std::string(reason.empty() ? "OTHER" : reason)}})
+      .Increment();
+}
+
+void PrometheusMetrics::OnLoadedVersions(
+    const std::vector<LoadedVersion>& versions) {
+  absl::flat_hash_map<std::uint64_t, Gauge*> loaded;
+  for (const LoadedVersion& version : versions) {
+    Gauge& gauge =
+        version_sessions_.Add({{"version", absl::StrCat(version.version)}});
+    gauge.Set(static_cast<double>(version.num_sessions));
+    loaded[version.version] = &gauge;
+  }
+  for (const auto& [version, gauge] : loaded_versions_) {
+    if (!loaded.contains(version)) version_sessions_.Remove(gauge);
+  }
+  loaded_versions_ = std::move(loaded);
 }
 
 const PrometheusMetrics::ExecutorSeries& PrometheusMetrics::SeriesOf(

@@ -18,10 +18,13 @@
 #include "model/policy_spec.h"
 #include "server/engine/observer.h"
 #include "server/journal/journal_events.h"
+#include "server/registry/registry_observer.h"
 
 namespace stepd {
 
-class Metrics : public Observer, public JournalEvents {
+class Metrics : public Observer,
+                public JournalEvents,
+                public RegistryObserver {
  public:
   static std::unique_ptr<Metrics> Create();
 

@@ -131,7 +131,7 @@ class CallbackPolicyService final : public PolicyService,
         options_(options),
         observer_(observer),
         clock_(clock),
-        codec_(&engine->policy(), options.codec) {}
+        codec_(&engine->input_rules(), options.codec) {}
 
   grpc::Service* grpc_service() override { return this; }
   bool Drain(absl::Duration timeout) override ABSL_LOCKS_EXCLUDED(mu_);
@@ -208,7 +208,6 @@ void CallbackPolicyService::RunStep(const v1::StepRequest& request,
   task->done = [this, response, call](const absl::StatusOr<StepReply>& reply) {
     if (!reply.ok()) return call->Complete(Reported(reply.status()));
     codec_.EncodeStep(*reply, response);
-    response->set_model_version(options_.model_version);
     call->Complete(absl::OkStatus());
   };
   const absl::Status status = engine_->Submit(*std::move(task));
@@ -265,7 +264,10 @@ class CallbackPolicyService::BatchCall {
       error->set_row(static_cast<std::uint32_t>(row));
       EncodeStatus(errors_[row], error->mutable_status());
     }
-    response_->set_model_version(service_->options_.model_version);
+    for (const std::uint64_t version : response_->model_versions()) {
+      response_->set_model_version(
+          std::max<std::uint64_t>(response_->model_version(), version));
+    }
     PendingCall* call = call_;
     delete this;
     call->Complete(absl::OkStatus());
@@ -349,7 +351,7 @@ grpc::ServerUnaryReactor* CallbackPolicyService::Describe(
     grpc::CallbackServerContext* context,
     const v1::DescribeRequest* /*request*/, v1::DescribeResponse* response) {
   codec_.DescribePolicy(response);
-  response->set_model_version(options_.model_version);
+  response->set_model_version(engine_->stable_version());
   response->set_server_version(options_.server_version);
   const auto size = [](std::int64_t x) {
     return static_cast<std::uint64_t>(x);

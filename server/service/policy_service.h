@@ -31,7 +31,6 @@ struct PolicyServiceOptions {
   // not read.
   int max_in_flight_per_stream = 256;
   // Told to clients by Describe.
-  std::uint64_t model_version = 1;
   std::int64_t max_message_bytes = 0;
   std::int64_t max_sessions = 0;
   std::int64_t max_steps_per_session = 0;

@@ -23,7 +23,8 @@
 namespace stepd {
 namespace {
 
-constexpr char kServiceName[] = "stepd.v1.PolicyService";
+constexpr char kPolicyService[] = "stepd.v1.PolicyService";
+constexpr char kModelService[] = "stepd.v1.ModelService";
 // Clients behind idle connections may ping this often.
 constexpr int kMinPingIntervalMs = 10 * 1000;
 
@@ -66,7 +67,8 @@ void LogForGrpc(gpr_log_func_args* args) {
 
 class GrpcServer final : public Server {
  public:
-  explicit GrpcServer(PolicyService* service) : service_(service) {}
+  GrpcServer(PolicyService* service, ModelService* model_service)
+      : service_(service), model_service_(model_service) {}
 
   absl::Status Start(const ServerOptions& options);
 
@@ -87,6 +89,7 @@ class GrpcServer final : public Server {
 
  private:
   PolicyService* const service_;
+  ModelService* const model_service_;  // nullptr: none
   std::unique_ptr<grpc::Server> server_;
   int port_ = 0;
 };
@@ -103,6 +106,9 @@ absl::Status GrpcServer::Start(const ServerOptions& options) {
   grpc::ServerBuilder builder;
   builder.AddListeningPort(options.address, *std::move(credentials), &port_);
   builder.RegisterService(service_->grpc_service());
+  if (model_service_ != nullptr) {
+    builder.RegisterService(model_service_->grpc_service());
+  }
   builder.SetMaxReceiveMessageSize(options.max_message_bytes);
   builder.SetMaxSendMessageSize(-1);
   // Two daemons on one port would share its connections without a word.
@@ -122,7 +128,8 @@ absl::Status GrpcServer::Start(const ServerOptions& options) {
   if (absl::StartsWith(options.address, "unix:")) port_ = 0;
   grpc::HealthCheckServiceInterface* health = server_->GetHealthCheckService();
   health->SetServingStatus(true);
-  health->SetServingStatus(kServiceName, true);
+  health->SetServingStatus(kPolicyService, true);
+  if (model_service_ != nullptr) health->SetServingStatus(kModelService, true);
   return absl::OkStatus();
 }
 
@@ -142,7 +149,8 @@ bool IsLocalAddress(absl::string_view address) {
 }
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(
-    const ServerOptions& options, PolicyService* service) {
+    const ServerOptions& options, PolicyService* service,
+    ModelService* model_service) {
   if (options.tls_cert.empty() && !options.is_insecure_allowed &&
       !IsLocalAddress(options.address)) {
     return absl::InvalidArgumentError(absl::StrCat(
@@ -150,7 +158,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(
         " can be reached from other machines: set tls.cert and tls.key, or "
         "say --insecure"));
   }
-  auto server = std::make_unique<GrpcServer>(service);
+  auto server = std::make_unique<GrpcServer>(service, model_service);
   const absl::Status status = server->Start(options);
   if (!status.ok()) return status;
   return server;

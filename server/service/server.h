@@ -16,6 +16,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "server/service/model_service.h"
 #include "server/service/policy_service.h"
 
 namespace stepd {
@@ -37,12 +38,13 @@ bool IsLocalAddress(absl::string_view address);
 
 class Server {
  public:
-  // Listens and serves. `service` must outlive the server.
+  // Listens and serves. The services must outlive the server.
   // Errors: kInvalidArgument  an address beyond this machine without TLS and
   //                           without leave; a TLS file that cannot be read
   //         kUnavailable      the address cannot be listened on
   static absl::StatusOr<std::unique_ptr<Server>> Start(
-      const ServerOptions& options, PolicyService* service);
+      const ServerOptions& options, PolicyService* service,
+      ModelService* model_service = nullptr);
 
   virtual ~Server() = default;  // REQUIRES: Shutdown()
 

@@ -117,6 +117,15 @@ v1::Tensor* AddOutput(const OutputSpec& spec, std::int64_t rows,
   return tensor;
 }
 
+// Of a step, or of all rows of a batch.
+template <typename Request>
+VersionWish VersionWishOf(const Request& request) {
+  VersionWish wish;
+  wish.min_version = request.min_model_version();
+  wish.label = request.model_label();
+  return wish;
+}
+
 }  // namespace
 
 absl::Status CheckActorId(absl::string_view actor_id) {
@@ -226,9 +235,9 @@ absl::StatusOr<absl::Span<const FieldValue>> StepCodec::Columns::Row(
   return absl::MakeConstSpan(values_);
 }
 
-StepCodec::StepCodec(const Policy* policy, const StepCodecOptions& options)
-    : policy_(policy),
-      spec_(policy->spec()),
+StepCodec::StepCodec(const InputRules* rules, const StepCodecOptions& options)
+    : rules_(rules),
+      spec_(rules->spec()),
       layout_(spec_.fields),
       session_layout_(spec_.session_fields),
       outputs_(AnswerOutputs(spec_)),
@@ -246,7 +255,7 @@ absl::Status StepCodec::EncodeStepRow(std::int64_t row, Columns* columns,
     return absl::OkStatus();
   }
   const absl::StatusOr<int> tokens =
-      policy_->CountTokens(task->steps[task->steps.size() - 1]);
+      rules_->CountTokens(task->steps[task->steps.size() - 1]);
   if (!tokens.ok()) {
     return Invalid(reason::kFieldMissing, absl::StrCat("inputs, row ", row),
                    std::string(tokens.status().message()),
@@ -274,7 +283,7 @@ absl::Status StepCodec::EncodeSessionInputs(std::int64_t row, Columns* columns,
     }
   }
   session_layout_.Encode(*values, &task->session_inputs);
-  const absl::Status status = policy_->CheckSessionInputs(task->session_inputs);
+  const absl::Status status = rules_->CheckSessionInputs(task->session_inputs);
   if (status.ok()) return status;
   return Invalid(reason::kFieldRange, absl::StrCat("session_inputs, row ", row),
                  std::string(status.message()), "inputs of a session");
@@ -316,6 +325,7 @@ absl::StatusOr<StepTask> StepCodec::DecodeStep(
     if (!status.ok()) return status;
   }
   task.is_ephemeral = request.ephemeral();
+  task.version = VersionWishOf(request);
   status = DecodeOrder(request, &task);
   if (status.ok()) status = EncodeSessionInputs(0, &session_columns, &task);
   if (!status.ok()) return status;
@@ -364,6 +374,7 @@ StepCodec::DecodeStepBatch(const v1::StepBatchRequest& request) const {
     task.actor_id = request.actor_ids(row);
     task.outputs = *outputs;
     task.is_ephemeral = request.ephemeral();
+    task.version = VersionWishOf(request);
     status = DecodeOrder(request, row, &task);
     if (status.ok()) status = sampling->AppendTo(row, &task);
     if (status.ok()) status = EncodeSessionInputs(row, &session_columns, &task);
@@ -385,6 +396,9 @@ void StepCodec::EncodeStep(const StepReply& reply,
   response->set_step_index(reply.step_index);
   response->set_epoch(reply.epoch);
   response->set_served_from(ToWire(reply.served_from));
+  response->set_model_version(reply.model_version);
+  response->set_context_version_min(reply.context_version_min);
+  response->set_context_version_max(reply.context_version_max);
   const std::int64_t rows = reply.num_answered;
   for (std::size_t i = 0; i < reply.outputs.size(); ++i) {
     const std::vector<float>& values = reply.outputs[i];
@@ -404,6 +418,9 @@ void StepCodec::StartStepBatch(std::int64_t num_rows, OutputMask outputs,
   response->mutable_step_indices()->Resize(rows, 0);
   response->mutable_epochs()->Resize(rows, 0);
   response->mutable_served_from()->Resize(rows, 0);
+  response->mutable_model_versions()->Resize(rows, 0);
+  response->mutable_context_versions_min()->Resize(rows, 0);
+  response->mutable_context_versions_max()->Resize(rows, 0);
   for (std::size_t i = 0; i < outputs_.size(); ++i) {
     if ((outputs >> i & 1) == 0) continue;
     const OutputSpec& output = outputs_[i];
@@ -424,6 +441,9 @@ void StepCodec::EncodeRow(const StepReply& reply, std::int64_t row,
   response->mutable_step_indices()->Set(r, reply.step_index);
   response->mutable_epochs()->Set(r, reply.epoch);
   response->mutable_served_from()->Set(r, ToWire(reply.served_from));
+  response->mutable_model_versions()->Set(r, reply.model_version);
+  response->mutable_context_versions_min()->Set(r, reply.context_version_min);
+  response->mutable_context_versions_max()->Set(r, reply.context_version_max);
   int column = 0;
   for (const std::vector<float>& values : reply.outputs) {
     if (values.empty()) continue;

@@ -47,8 +47,8 @@ struct StepCodecOptions {
 
 class StepCodec {
  public:
-  // `policy` must outlive the codec.
-  StepCodec(const Policy* policy, const StepCodecOptions& options);
+  // `rules` must outlive the codec.
+  StepCodec(const InputRules* rules, const StepCodecOptions& options);
 
   // The task lacks what the call itself knows: deadline, cancellation, `done`.
   // Errors: kInvalidArgument  FIELD_*, ACTOR_ID, OUTPUT_UNKNOWN, SAMPLING,
@@ -84,7 +84,7 @@ class StepCodec {
   absl::Status EncodeSessionInputs(std::int64_t row, Columns* columns,
                                    StepTask* task) const;
 
-  const Policy* policy_;
+  const InputRules* rules_;
   const PolicySpec& spec_;
   const StepLayout layout_;
   const StepLayout session_layout_;

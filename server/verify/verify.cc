@@ -62,7 +62,7 @@ class Replay {
       OutputMask outputs) {
     if (!actor.session_inputs.empty()) {
       const absl::Status status =
-          engine_.policy().CheckSessionInputs(actor.session_inputs);
+          engine_.input_rules().CheckSessionInputs(actor.session_inputs);
       if (!status.ok()) return status;
     }
     std::vector<ReplyFuture> futures;
@@ -73,7 +73,7 @@ class Replay {
       task.steps = steps;
       if (futures.empty()) task.session_inputs = actor.session_inputs;
       for (std::size_t i = 0; i < steps.size(); ++i) {
-        absl::StatusOr<int> count = engine_.policy().CountTokens(steps[i]);
+        absl::StatusOr<int> count = engine_.input_rules().CountTokens(steps[i]);
         if (!count.ok()) return count.status();
         task.num_tokens.push_back(*count);
       }

@@ -35,10 +35,13 @@ bool IsNanStep(absl::string_view step) {
   return step == EncodeFakeStep(kNanStep);
 }
 
-std::uint64_t NextLink(std::uint64_t link, absl::string_view step, int token) {
+// Token `token` of a step (or of the prefix) under some weights.
+std::uint64_t NextLink(std::uint64_t link, absl::string_view step, int token,
+                       std::uint64_t weights) {
   // The lowest bit says whether this step's scores are NaN.
   const std::uint64_t next =
-      Mix(link ^ HashBytes(step) ^ Mix(static_cast<std::uint64_t>(token)));
+      Mix(link ^ HashBytes(step) ^ Mix(static_cast<std::uint64_t>(token)) ^
+          (weights << 32));
   return (next & ~std::uint64_t{1}) | (IsNanStep(step) ? 1 : 0);
 }
 
@@ -75,14 +78,15 @@ FakeHistory::FakeHistory(const FakePolicyOptions& options,
                          absl::string_view session_inputs)
     : options_(options), link_(FirstLink(session_inputs)) {
   for (int t = 0; t < options.num_prefix_tokens; ++t) {
-    link_ = NextLink(link_, "prefix", t);
+    link_ = NextLink(link_, "prefix", t, options_.weights);
   }
 }
 
 void FakeHistory::Append(absl::string_view step) {
   const int num_tokens = CountFakeTokens(options_, step);
   if (options_.kv_bytes_per_token == 0) link_ = 0;  // no cache, no memory
-  for (int t = 0; t < num_tokens; ++t) link_ = NextLink(link_, step, t);
+  for (int t = 0; t < num_tokens; ++t)
+    link_ = NextLink(link_, step, t, options_.weights);
 }
 
 std::vector<float> FakeHistory::Scores() const {
@@ -102,33 +106,53 @@ std::string EncodeFakeStep(std::int64_t x) {
   return std::string(reinterpret_cast<const char*>(&x), sizeof(x));
 }
 
-// The inputs it was made of.
+// The inputs it was made of, and by whom.
 class FakePreparedInputs : public PreparedInputs {
  public:
   FakePreparedInputs(absl::string_view session_inputs,
-                     std::function<void()> at_end)
-      : session_inputs_(session_inputs), at_end_(std::move(at_end)) {}
+                     const PolicyRunner* maker, std::function<void()> at_end)
+      : session_inputs_(session_inputs),
+        maker_(maker),
+        at_end_(std::move(at_end)) {}
   ~FakePreparedInputs() override { at_end_(); }
   FakePreparedInputs(const FakePreparedInputs&) = delete;
   FakePreparedInputs& operator=(const FakePreparedInputs&) = delete;
 
   absl::string_view session_inputs() const { return session_inputs_; }
+  const PolicyRunner* maker() const { return maker_; }
 
  private:
   const std::string session_inputs_;
+  const PolicyRunner* const maker_;
   const std::function<void()> at_end_;
 };
 
-// Memory of a runner: one record per token of every block.
+struct TokenRecord {
+  std::uint64_t previous_link = 0;
+  std::uint64_t link = 0;
+};
+
+// One record per token of every block.
+struct FakeKvMemory : public KvMemory {
+  std::vector<TokenRecord> records;
+};
+
 class FakeRunner : public PolicyRunner {
  public:
-  FakeRunner(const FakePolicy& policy, const RunnerOptions& options)
+  // REQUIRES: memory->records has a record for each token of the blocks.
+  FakeRunner(const FakePolicy& policy, const RunnerOptions& options,
+             std::shared_ptr<FakeKvMemory> memory)
       : options_(policy.options_),
         spec_(policy.spec_),
         state_(*policy.state_),
         num_blocks_(options.num_blocks),
-        records_(static_cast<std::size_t>(options.num_blocks) *
-                 static_cast<std::size_t>(options_.tokens_per_block)) {}
+        memory_(std::move(memory)) {}
+
+  ~FakeRunner() override {
+    if (num_prepared_inputs_ != 0) Violate("a runner died before its inputs");
+  }
+
+  std::shared_ptr<KvMemory> kv_memory() const override { return memory_; }
 
   absl::Status Forward(const StepBatch& batch, StepResult* result) override {
     PassGate();
@@ -157,18 +181,16 @@ class FakeRunner : public PolicyRunner {
     MutexLock lock(&state->mu);
     ++state->num_inputs_prepared;
     ++state->num_prepared_inputs;
-    return std::make_shared<const FakePreparedInputs>(session_inputs, [state] {
-      MutexLock lock(&state->mu);
-      --state->num_prepared_inputs;
-    });
+    ++num_prepared_inputs_;
+    return std::make_shared<const FakePreparedInputs>(
+        session_inputs, this, [this, state] {
+          --num_prepared_inputs_;
+          MutexLock lock(&state->mu);
+          --state->num_prepared_inputs;
+        });
   }
 
  private:
-  struct TokenRecord {
-    std::uint64_t previous_link = 0;
-    std::uint64_t link = 0;
-  };
-
   void Violate(const std::string& what) {
     MutexLock lock(&state_.mu);
     state_.violations.push_back(what);
@@ -252,7 +274,7 @@ class FakeRunner : public PolicyRunner {
   TokenRecord* At(const SessionSlice& slice, std::int64_t position) {
     const std::int32_t block = BlockOf(slice, position);
     if (block < 0) return nullptr;
-    return &records_[static_cast<std::size_t>(
+    return &memory_->records[static_cast<std::size_t>(
         block * std::int64_t{options_.tokens_per_block} +
         position % options_.tokens_per_block)];
   }
@@ -280,7 +302,8 @@ class FakeRunner : public PolicyRunner {
     std::int64_t position = slice.num_cached_tokens;
     if (position == 0) {
       for (int t = 0; t < options_.num_prefix_tokens; ++t, ++position) {
-        const std::uint64_t next = NextLink(link, "prefix", t);
+        const std::uint64_t next =
+            NextLink(link, "prefix", t, options_.weights);
         Write(slice, position, {link, next}, spoils);
         link = next;
       }
@@ -291,7 +314,8 @@ class FakeRunner : public PolicyRunner {
       const int num_tokens = CountFakeTokens(options_, slice.steps[i]);
       if (!HasCache()) link = 0;
       for (int t = 0; t < num_tokens; ++t, ++position) {
-        const std::uint64_t next = NextLink(link, slice.steps[i], t);
+        const std::uint64_t next =
+            NextLink(link, slice.steps[i], t, options_.weights);
         Write(slice, position, {link, next}, spoils);
         link = next;
       }
@@ -312,6 +336,8 @@ class FakeRunner : public PolicyRunner {
       Violate("a slice without prepared inputs");
     } else if (prepared->session_inputs() != slice.session_inputs) {
       Violate("prepared inputs of another session");
+    } else if (prepared->maker() != this) {
+      Violate("prepared inputs of another runner");
     }
   }
 
@@ -337,7 +363,8 @@ class FakeRunner : public PolicyRunner {
   const PolicySpec& spec_;
   FakePolicy::State& state_;
   const std::int32_t num_blocks_;
-  std::vector<TokenRecord> records_;
+  const std::shared_ptr<FakeKvMemory> memory_;
+  int num_prepared_inputs_ = 0;
 };
 
 FakePolicy::FakePolicy(const FakePolicyOptions& options)
@@ -375,7 +402,16 @@ absl::Status FakePolicy::CheckSessionInputs(
 
 absl::StatusOr<std::unique_ptr<PolicyRunner>> FakePolicy::CreateRunner(
     const RunnerOptions& options) const {
-  return std::make_unique<FakeRunner>(*this, options);
+  const auto num_records = static_cast<std::size_t>(options.num_blocks) *
+                           static_cast<std::size_t>(options_.tokens_per_block);
+  auto memory = std::dynamic_pointer_cast<FakeKvMemory>(options.kv_memory);
+  if (options.kv_memory == nullptr) {
+    memory = std::make_shared<FakeKvMemory>();
+    memory->records.resize(num_records);
+  } else if (memory == nullptr || memory->records.size() != num_records) {
+    return absl::InvalidArgumentError("KV memory of another shape");
+  }
+  return std::make_unique<FakeRunner>(*this, options, std::move(memory));
 }
 
 int FakePolicy::num_inputs_prepared() const {

@@ -43,6 +43,8 @@ struct FakePolicyOptions {
   std::int64_t max_tokens = 0;
   int tokens_per_block = 4;
   std::int64_t kv_bytes_per_token = 1;  // 0: no cache, steps stand alone
+  // Policies of other weights answer otherwise and can share KV memory.
+  std::uint64_t weights = 0;
 };
 
 // The chain of one session; also the oracle of tests.
@@ -52,6 +54,8 @@ class FakeHistory {
                        absl::string_view session_inputs = "");
 
   void Append(absl::string_view step);
+  // Goes on under other weights over what is there.
+  void UseWeights(std::uint64_t weights) { options_.weights = weights; }
   std::uint64_t link() const { return link_; }
 
   // What the policy answers after the last step.

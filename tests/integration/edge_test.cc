@@ -55,7 +55,15 @@ class WatchedEngine : public Engine {
       : engine_(std::move(engine)) {}
 
   const PolicySpec& spec() const override { return engine_->spec(); }
-  const Policy& policy() const override { return engine_->policy(); }
+  const InputRules& input_rules() const override {
+    return engine_->input_rules();
+  }
+  std::uint64_t stable_version() const override {
+    return engine_->stable_version();
+  }
+  absl::Status RollOut(const Rollout& rollout) override {
+    return engine_->RollOut(rollout);
+  }
   absl::Status Submit(StepTask task) override {
     const auto is_cancelled = task.is_cancelled;
     const absl::Status status = engine_->Submit(std::move(task));

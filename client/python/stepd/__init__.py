@@ -29,7 +29,11 @@ from stepd.errors import (
     SessionUnknown,
     StepdError,
     Unavailable,
+    VersionUnavailable,
+    WeightsBusy,
+    WeightsRefused,
 )
+from stepd.model import ModelClient, Version, connect_model
 from stepd.results import BatchResult, StepResult, StepsResult
 from stepd.retry import Retry
 from stepd.sampling import Sampling
@@ -53,6 +57,7 @@ __all__ = [
     "InvalidRequest",
     "Limits",
     "Loading",
+    "ModelClient",
     "NotAllowed",
     "OutOfOrder",
     "Output",
@@ -69,5 +74,10 @@ __all__ = [
     "StepsResult",
     "Tls",
     "Unavailable",
+    "Version",
+    "VersionUnavailable",
+    "WeightsBusy",
+    "WeightsRefused",
     "connect",
+    "connect_model",
 ]

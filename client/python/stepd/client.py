@@ -15,6 +15,7 @@ from typing import Any, TypeVar, Unpack
 import grpc
 
 from stepd import codec, description
+from stepd.channel import open_channel
 from stepd.codec import Boundary, Codec, Inputs, SessionInputs
 from stepd.description import Description, Limits
 from stepd.errors import StepdError, from_rpc_error
@@ -54,24 +55,16 @@ def connect(
     max_log_bytes how much a session remembers of its steps, to send them again
                   to a server that lost them; 0: nothing
     """
-    # Replies are as long as what was asked for; requests are the server's to limit.
-    settings = [
-        ("grpc.max_receive_message_length", -1),
-        ("grpc.max_send_message_length", -1),
-    ]
+    settings: list[tuple[str, Any]] = []
     if retry is not None:
         # Else gRPC itself waits for longer and longer before it connects.
         longest = int(1000 * retry.longest)
-        settings += [
+        settings = [
             ("grpc.initial_reconnect_backoff_ms", max(100, int(1000 * retry.first))),
             ("grpc.min_reconnect_backoff_ms", max(100, int(1000 * retry.first))),
             ("grpc.max_reconnect_backoff_ms", max(100, longest)),
         ]
-    if tls is None:
-        channel = grpc.insecure_channel(target, [*settings, *options])
-    else:
-        settings_tls = [*settings, *tls.channel_options(), *options]
-        channel = grpc.secure_channel(target, tls.credentials(), settings_tls)
+    channel = open_channel(target, tls, [*settings, *options])
     return Client(
         channel,
         timeout,

@@ -109,6 +109,18 @@ class NotAllowed(StepdError):
     """The server wants other credentials, or none will do."""
 
 
+class VersionUnavailable(StepdError):
+    """There is no such version of the weights, or none that is new enough."""
+
+
+class WeightsRefused(StepdError):
+    """Pushed weights are malformed, do not fit the model, or find no memory."""
+
+
+class WeightsBusy(StepdError):
+    """Other weights are being pushed: try again."""
+
+
 class InternalError(StepdError):
     """The server failed. Its log has the id that the message has."""
 
@@ -131,6 +143,12 @@ _BY_REASON: dict[str, type[StepdError]] = {
     "OVERLOADED": Overloaded,
     "DRAINING": Draining,
     "LOADING": Loading,
+    "MODEL_VERSION": VersionUnavailable,
+    "WEIGHTS": WeightsRefused,
+    "WEIGHTS_DIGEST": WeightsRefused,
+    "WEIGHTS_MEMORY": WeightsRefused,
+    "WEIGHTS_BUSY": WeightsBusy,
+    "CHANGES_REFUSED": NotAllowed,
     "DEADLINE": DeadlineExceeded,
     "CANCELLED": Cancelled,
     "INTERNAL": InternalError,

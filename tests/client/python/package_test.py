@@ -10,7 +10,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
 CLIENT = ROOT / "client/python"
-GENERATED = ["stepd/v1/policy_service_pb2.py", "stepd/v1/policy_service_pb2.pyi"]
+GENERATED = [
+    f"stepd/v1/{service}_service_pb2.{suffix}"
+    for service in ("model", "policy")
+    for suffix in ("py", "pyi")
+]
 
 
 def test_generated_code_is_up_to_date(tmp_path: Path) -> None:

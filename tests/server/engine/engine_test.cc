@@ -109,7 +109,7 @@ TEST_F(EngineTest, OffersThePolicyAndItsSpec) {
   Start();
 
   EXPECT_EQ(engine_->spec().num_actions, 5);
-  EXPECT_EQ(&engine_->policy(), policy_.get());
+  EXPECT_EQ(*engine_->input_rules().CountTokens(EncodeFakeStep(7)), 1);
 }
 
 TEST_F(EngineTest, MergesWhatArrivesWhileABatchRuns) {

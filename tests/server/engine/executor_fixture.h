@@ -29,6 +29,13 @@ MATCHER_P(SameReply, expected, "") {
   return arg == expected;
 }
 
+// A version that does not own its policy.
+inline std::shared_ptr<ServedVersion> FakeVersion(std::uint64_t number,
+                                                  const FakePolicy* policy) {
+  return std::make_shared<ServedVersion>(
+      number, std::shared_ptr<const Policy>(std::shared_ptr<void>(), policy));
+}
+
 class ExecutorFixture : public testing::Test {
  protected:
   ExecutorFixture() { options_.num_blocks = 64; }
@@ -48,8 +55,8 @@ class ExecutorFixture : public testing::Test {
     runner_options.num_blocks = options_.num_blocks;
     if (runner == nullptr) runner = *policy_->CreateRunner(runner_options);
     executor_ = std::make_unique<Executor>(
-        Executor::Parts{policy_.get(), std::move(runner), budget_.get(),
-                        &observer_, &clock_},
+        Executor::Parts{FakeVersion(1, policy_.get()), std::move(runner),
+                        budget_.get(), &observer_, &clock_},
         options_);
   }
 

@@ -67,8 +67,11 @@ class World {
     RunnerOptions runner;
     runner.num_blocks = case_.executor.num_blocks;
     executor_ = std::make_unique<Executor>(
-        Executor::Parts{&policy_, *policy_.CreateRunner(runner), &budget_,
-                        &observer_, &clock_},
+        Executor::Parts{std::make_shared<ServedVersion>(
+                            1, std::shared_ptr<const Policy>(
+                                   std::shared_ptr<void>(), &policy_)),
+                        *policy_.CreateRunner(runner), &budget_, &observer_,
+                        &clock_},
         case_.executor);
     for (int a = 0; a < case_.num_actors; ++a) {
       actors_.push_back({absl::StrCat("actor-", a),
@@ -175,8 +178,7 @@ class World {
     Asked asked;
     asked.is_reset = true;
     actor->asked.push_back(asked);
-    Admit(actor->id,
-          MakeReset(actor->id, [actor](const absl::Status& status) {
+    Admit(actor->id, MakeReset(actor->id, [actor](const absl::Status& status) {
             EXPECT_TRUE(status.ok());
             ASSERT_FALSE(actor->asked.empty());
             EXPECT_TRUE(actor->asked.front().is_reset);

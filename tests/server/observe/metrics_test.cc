@@ -117,10 +117,26 @@ TEST(Metrics, SaysWhatIsServed) {
 
   const std::string text = metrics->Text();
   EXPECT_THAT(text, HasSubstr("name=\"cartpole\""));
-  EXPECT_THAT(text, HasSubstr("version=\"3\""));
+  EXPECT_THAT(Lines(*metrics), Contains("stepd_model_version 3"));
   EXPECT_THAT(Lines(*metrics), Contains("stepd_policy_weight_bytes 100"));
   EXPECT_THAT(text, HasSubstr("stepd_build_info{version="));
   EXPECT_THAT(text, HasSubstr("stepd_uptime_seconds "));
+}
+
+TEST(Metrics, TellsTheVersionsInMemory) {
+  const std::unique_ptr<Metrics> metrics = Metrics::Create();
+  metrics->OnLoadedVersions({{3, 5}, {4, 1}});
+  metrics->OnRollOut(4, absl::Milliseconds(3));
+  metrics->OnChangeRefused("WEIGHTS");
+  metrics->OnLoadedVersions({{4, 6}});
+
+  const std::vector<std::string> lines = Lines(*metrics);
+  EXPECT_THAT(lines, Contains("stepd_model_version 4"));
+  EXPECT_THAT(lines, Contains("stepd_version_sessions{version=\"4\"} 6"));
+  EXPECT_THAT(metrics->Text(), Not(HasSubstr("version=\"3\"")));
+  EXPECT_THAT(lines, Contains("stepd_rollout_seconds_count 1"));
+  EXPECT_THAT(lines,
+              Contains("stepd_weights_refused_total{reason=\"WEIGHTS\"} 1"));
 }
 
 TEST(Metrics, CountsFromManyThreads) {

@@ -27,7 +27,11 @@ class FakeEngine : public Engine {
       : policy_(options) {}
 
   const PolicySpec& spec() const override { return policy_.spec(); }
-  const Policy& policy() const override { return policy_; }
+  const InputRules& input_rules() const override { return policy_; }
+  std::uint64_t stable_version() const override { return 16; }
+  absl::Status RollOut(const Rollout&) override {
+    return absl::UnimplementedError("this engine has one version");
+  }
 
   absl::Status Submit(StepTask task) override {
     MutexLock lock(&mu_);
@@ -91,6 +95,9 @@ inline StepReply FakeReply(std::int64_t action, std::uint64_t step_index) {
   reply.actions = {action};
   reply.log_probs = {-0.5F};
   reply.step_index = step_index;
+  reply.model_version = 7;
+  reply.context_version_min = 5;
+  reply.context_version_max = 7;
   return reply;
 }
 

@@ -44,7 +44,6 @@ struct StepCall {
 
 TEST(PolicyService, AnswersAStep) {
   PolicyServiceOptions options;
-  options.model_version = 7;
   ServedEngine served(options);
   StepCall call;
   call.request = FakeRequest("alice", 42);
@@ -63,6 +62,8 @@ TEST(PolicyService, AnswersAStep) {
   EXPECT_THAT(call.response.log_probs(), ElementsAre(-0.5F));
   EXPECT_EQ(call.response.step_index(), 9U);
   EXPECT_EQ(call.response.model_version(), 7U);
+  EXPECT_EQ(call.response.context_version_min(), 5U);
+  EXPECT_EQ(call.response.context_version_max(), 7U);
   EXPECT_THAT(FloatsOf(call.response.outputs(0)), ElementsAre(1.5F, 2.5F));
 }
 
@@ -240,7 +241,10 @@ TEST(PolicyService, AnswersEachRowOfABatch) {
   EXPECT_THAT(response.actions(), ElementsAre(1, 0, 4, 0));
   EXPECT_THAT(response.step_indices(), ElementsAre(11, 0, 11, 0));
   EXPECT_THAT(FloatsOf(response.outputs(0)), ElementsAre(2.5F, 0, 2.5F, 0));
-  EXPECT_EQ(response.model_version(), 1U);
+  EXPECT_EQ(response.model_version(), 7U);
+  EXPECT_EQ(response.model_versions(0), 7U);
+  EXPECT_EQ(response.context_versions_min(0), 5U);
+  EXPECT_EQ(response.context_versions_max(0), 7U);
   ASSERT_EQ(response.errors_size(), 2);
   EXPECT_EQ(response.errors(0).row(), 1U);
   EXPECT_EQ(ReasonOf(DecodeStatus(response.errors(0).status())),
@@ -343,7 +347,6 @@ TEST(PolicyService, DescribesPolicyAndLimits) {
   options.max_message_bytes = 13;
   options.max_sessions = 14;
   options.max_steps_per_session = 15;
-  options.model_version = 16;
   options.server_version = "1.2.3";
   ServedEngine served(options);
   grpc::ClientContext context;

@@ -101,7 +101,7 @@ class SamplingColumns(_message.Message):
     def __init__(self, temperatures: _Optional[_Iterable[float]] = ..., num_actions: _Optional[_Iterable[int]] = ..., seeds: _Optional[_Iterable[int]] = ..., top_k: _Optional[_Iterable[int]] = ..., epsilons: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class StepRequest(_message.Message):
-    __slots__ = ("actor_id", "inputs", "outputs", "sampling", "answered_steps", "session_inputs", "ephemeral", "step_index", "epoch", "boundary", "action_mask")
+    __slots__ = ("actor_id", "inputs", "outputs", "sampling", "answered_steps", "session_inputs", "ephemeral", "step_index", "epoch", "boundary", "min_model_version", "model_label", "action_mask")
     ACTOR_ID_FIELD_NUMBER: _ClassVar[int]
     INPUTS_FIELD_NUMBER: _ClassVar[int]
     OUTPUTS_FIELD_NUMBER: _ClassVar[int]
@@ -112,6 +112,8 @@ class StepRequest(_message.Message):
     STEP_INDEX_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     BOUNDARY_FIELD_NUMBER: _ClassVar[int]
+    MIN_MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
+    MODEL_LABEL_FIELD_NUMBER: _ClassVar[int]
     ACTION_MASK_FIELD_NUMBER: _ClassVar[int]
     actor_id: str
     inputs: _containers.RepeatedCompositeFieldContainer[Tensor]
@@ -123,11 +125,13 @@ class StepRequest(_message.Message):
     step_index: int
     epoch: int
     boundary: Boundary
+    min_model_version: int
+    model_label: str
     action_mask: Tensor
-    def __init__(self, actor_id: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., outputs: _Optional[_Iterable[str]] = ..., sampling: _Optional[_Union[Sampling, _Mapping]] = ..., answered_steps: _Optional[_Union[AnsweredSteps, str]] = ..., session_inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., ephemeral: _Optional[bool] = ..., step_index: _Optional[int] = ..., epoch: _Optional[int] = ..., boundary: _Optional[_Union[Boundary, str]] = ..., action_mask: _Optional[_Union[Tensor, _Mapping]] = ...) -> None: ...
+    def __init__(self, actor_id: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., outputs: _Optional[_Iterable[str]] = ..., sampling: _Optional[_Union[Sampling, _Mapping]] = ..., answered_steps: _Optional[_Union[AnsweredSteps, str]] = ..., session_inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., ephemeral: _Optional[bool] = ..., step_index: _Optional[int] = ..., epoch: _Optional[int] = ..., boundary: _Optional[_Union[Boundary, str]] = ..., min_model_version: _Optional[int] = ..., model_label: _Optional[str] = ..., action_mask: _Optional[_Union[Tensor, _Mapping]] = ...) -> None: ...
 
 class StepResponse(_message.Message):
-    __slots__ = ("actions", "log_probs", "outputs", "step_index", "model_version", "epoch", "served_from")
+    __slots__ = ("actions", "log_probs", "outputs", "step_index", "model_version", "epoch", "served_from", "context_version_min", "context_version_max")
     ACTIONS_FIELD_NUMBER: _ClassVar[int]
     LOG_PROBS_FIELD_NUMBER: _ClassVar[int]
     OUTPUTS_FIELD_NUMBER: _ClassVar[int]
@@ -135,6 +139,8 @@ class StepResponse(_message.Message):
     MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     SERVED_FROM_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_VERSION_MIN_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_VERSION_MAX_FIELD_NUMBER: _ClassVar[int]
     actions: _containers.RepeatedScalarFieldContainer[int]
     log_probs: _containers.RepeatedScalarFieldContainer[float]
     outputs: _containers.RepeatedCompositeFieldContainer[Tensor]
@@ -142,10 +148,12 @@ class StepResponse(_message.Message):
     model_version: int
     epoch: int
     served_from: ServedFrom
-    def __init__(self, actions: _Optional[_Iterable[int]] = ..., log_probs: _Optional[_Iterable[float]] = ..., outputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., step_index: _Optional[int] = ..., model_version: _Optional[int] = ..., epoch: _Optional[int] = ..., served_from: _Optional[_Union[ServedFrom, str]] = ...) -> None: ...
+    context_version_min: int
+    context_version_max: int
+    def __init__(self, actions: _Optional[_Iterable[int]] = ..., log_probs: _Optional[_Iterable[float]] = ..., outputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., step_index: _Optional[int] = ..., model_version: _Optional[int] = ..., epoch: _Optional[int] = ..., served_from: _Optional[_Union[ServedFrom, str]] = ..., context_version_min: _Optional[int] = ..., context_version_max: _Optional[int] = ...) -> None: ...
 
 class StepBatchRequest(_message.Message):
-    __slots__ = ("actor_ids", "inputs", "outputs", "sampling", "session_inputs", "ephemeral", "step_indices", "epochs", "boundaries", "action_mask", "sampling_columns")
+    __slots__ = ("actor_ids", "inputs", "outputs", "sampling", "session_inputs", "ephemeral", "step_indices", "epochs", "boundaries", "min_model_version", "model_label", "action_mask", "sampling_columns")
     ACTOR_IDS_FIELD_NUMBER: _ClassVar[int]
     INPUTS_FIELD_NUMBER: _ClassVar[int]
     OUTPUTS_FIELD_NUMBER: _ClassVar[int]
@@ -155,6 +163,8 @@ class StepBatchRequest(_message.Message):
     STEP_INDICES_FIELD_NUMBER: _ClassVar[int]
     EPOCHS_FIELD_NUMBER: _ClassVar[int]
     BOUNDARIES_FIELD_NUMBER: _ClassVar[int]
+    MIN_MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
+    MODEL_LABEL_FIELD_NUMBER: _ClassVar[int]
     ACTION_MASK_FIELD_NUMBER: _ClassVar[int]
     SAMPLING_COLUMNS_FIELD_NUMBER: _ClassVar[int]
     actor_ids: _containers.RepeatedScalarFieldContainer[str]
@@ -166,12 +176,14 @@ class StepBatchRequest(_message.Message):
     step_indices: _containers.RepeatedScalarFieldContainer[int]
     epochs: _containers.RepeatedScalarFieldContainer[int]
     boundaries: _containers.RepeatedScalarFieldContainer[Boundary]
+    min_model_version: int
+    model_label: str
     action_mask: Tensor
     sampling_columns: SamplingColumns
-    def __init__(self, actor_ids: _Optional[_Iterable[str]] = ..., inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., outputs: _Optional[_Iterable[str]] = ..., sampling: _Optional[_Union[Sampling, _Mapping]] = ..., session_inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., ephemeral: _Optional[bool] = ..., step_indices: _Optional[_Iterable[int]] = ..., epochs: _Optional[_Iterable[int]] = ..., boundaries: _Optional[_Iterable[_Union[Boundary, str]]] = ..., action_mask: _Optional[_Union[Tensor, _Mapping]] = ..., sampling_columns: _Optional[_Union[SamplingColumns, _Mapping]] = ...) -> None: ...
+    def __init__(self, actor_ids: _Optional[_Iterable[str]] = ..., inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., outputs: _Optional[_Iterable[str]] = ..., sampling: _Optional[_Union[Sampling, _Mapping]] = ..., session_inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., ephemeral: _Optional[bool] = ..., step_indices: _Optional[_Iterable[int]] = ..., epochs: _Optional[_Iterable[int]] = ..., boundaries: _Optional[_Iterable[_Union[Boundary, str]]] = ..., min_model_version: _Optional[int] = ..., model_label: _Optional[str] = ..., action_mask: _Optional[_Union[Tensor, _Mapping]] = ..., sampling_columns: _Optional[_Union[SamplingColumns, _Mapping]] = ...) -> None: ...
 
 class StepBatchResponse(_message.Message):
-    __slots__ = ("actions", "log_probs", "outputs", "step_indices", "model_version", "errors", "epochs", "served_from")
+    __slots__ = ("actions", "log_probs", "outputs", "step_indices", "model_version", "errors", "epochs", "served_from", "model_versions", "context_versions_min", "context_versions_max")
     ACTIONS_FIELD_NUMBER: _ClassVar[int]
     LOG_PROBS_FIELD_NUMBER: _ClassVar[int]
     OUTPUTS_FIELD_NUMBER: _ClassVar[int]
@@ -180,6 +192,9 @@ class StepBatchResponse(_message.Message):
     ERRORS_FIELD_NUMBER: _ClassVar[int]
     EPOCHS_FIELD_NUMBER: _ClassVar[int]
     SERVED_FROM_FIELD_NUMBER: _ClassVar[int]
+    MODEL_VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_VERSIONS_MIN_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_VERSIONS_MAX_FIELD_NUMBER: _ClassVar[int]
     actions: _containers.RepeatedScalarFieldContainer[int]
     log_probs: _containers.RepeatedScalarFieldContainer[float]
     outputs: _containers.RepeatedCompositeFieldContainer[Tensor]
@@ -188,7 +203,10 @@ class StepBatchResponse(_message.Message):
     errors: _containers.RepeatedCompositeFieldContainer[RowError]
     epochs: _containers.RepeatedScalarFieldContainer[int]
     served_from: _containers.RepeatedScalarFieldContainer[ServedFrom]
-    def __init__(self, actions: _Optional[_Iterable[int]] = ..., log_probs: _Optional[_Iterable[float]] = ..., outputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., step_indices: _Optional[_Iterable[int]] = ..., model_version: _Optional[int] = ..., errors: _Optional[_Iterable[_Union[RowError, _Mapping]]] = ..., epochs: _Optional[_Iterable[int]] = ..., served_from: _Optional[_Iterable[_Union[ServedFrom, str]]] = ...) -> None: ...
+    model_versions: _containers.RepeatedScalarFieldContainer[int]
+    context_versions_min: _containers.RepeatedScalarFieldContainer[int]
+    context_versions_max: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, actions: _Optional[_Iterable[int]] = ..., log_probs: _Optional[_Iterable[float]] = ..., outputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., step_indices: _Optional[_Iterable[int]] = ..., model_version: _Optional[int] = ..., errors: _Optional[_Iterable[_Union[RowError, _Mapping]]] = ..., epochs: _Optional[_Iterable[int]] = ..., served_from: _Optional[_Iterable[_Union[ServedFrom, str]]] = ..., model_versions: _Optional[_Iterable[int]] = ..., context_versions_min: _Optional[_Iterable[int]] = ..., context_versions_max: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class RowError(_message.Message):
     __slots__ = ("row", "status")
