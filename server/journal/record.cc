@@ -74,7 +74,8 @@ class RecordWriter {
 void AddReply(const StepReply& reply, RecordWriter* writer) {
   // A new member does not compile until it is stored here and read below.
   const auto& [num_answered, actions, log_probs, outputs, step_index, epoch,
-               served_from] = reply;
+               served_from, model_version, context_version_min,
+               context_version_max] = reply;
   writer->AddVarint(static_cast<std::uint64_t>(num_answered));
   writer->AddVarint(actions.size());
   writer->AddArray(actions.data(), actions.size());
@@ -88,6 +89,9 @@ void AddReply(const StepReply& reply, RecordWriter* writer) {
   writer->AddVarint(step_index);
   writer->AddVarint(epoch);
   writer->AddVarint(static_cast<std::uint64_t>(served_from));
+  writer->AddVarint(model_version);
+  writer->AddVarint(context_version_min);
+  writer->AddVarint(context_version_max);
 }
 
 // ---- Reading ----------------------------------------------------------------
@@ -166,6 +170,9 @@ StepReply TakeReply(RecordReader* reader) {
   reader->Require(served_from <=
                   static_cast<std::uint64_t>(ServedFrom::kJournal));
   reply.served_from = static_cast<ServedFrom>(served_from);
+  reply.model_version = reader->TakeVarint();
+  reply.context_version_min = reader->TakeVarint();
+  reply.context_version_max = reader->TakeVarint();
   return reply;
 }
 

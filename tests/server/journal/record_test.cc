@@ -59,6 +59,9 @@ AnsweredTask SomeAnswer() {
   answered.reply.step_index = 7;
   answered.reply.epoch = 8;
   answered.reply.served_from = ServedFrom::kLog;
+  answered.reply.model_version = 7;
+  answered.reply.context_version_min = 5;
+  answered.reply.context_version_max = 300;
   return answered;
 }
 
@@ -158,6 +161,9 @@ TEST(Record, KeepsEveryBitOfAnEntry) {
   EXPECT_EQ(reply.step_index, want.reply.step_index);
   EXPECT_EQ(reply.epoch, want.reply.epoch);
   EXPECT_EQ(reply.served_from, want.reply.served_from);
+  EXPECT_EQ(reply.model_version, want.reply.model_version);
+  EXPECT_EQ(reply.context_version_min, want.reply.context_version_min);
+  EXPECT_EQ(reply.context_version_max, want.reply.context_version_max);
   ASSERT_EQ(reply.log_probs.size(), 2U);
   EXPECT_EQ(BitsOf(reply.log_probs[1]), 0x7fc00123);
   ASSERT_EQ(reply.outputs.size(), 2U);
