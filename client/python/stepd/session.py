@@ -20,6 +20,7 @@ from stepd import codec, results
 from stepd.codec import Boundary, Inputs, SessionInputs
 from stepd.errors import OutOfOrder, SessionUnknown, StepdError
 from stepd.results import StepResult, StepsResult
+from stepd.retry import is_lost
 from stepd.sampling import (
     ActionMask,
     Sampling,
@@ -59,6 +60,7 @@ class Session:
         self._actor_id = actor_id
         self._head = codec.step_head(actor_id)
         self._keeps_log = client._exactly_once and client._max_log_bytes > 0
+        self._is_claimed = False
         self._begin(new_epoch())
 
     def __enter__(self) -> "Session":
@@ -193,6 +195,35 @@ class Session:
     @property
     def _is_numbered(self) -> bool:
         return self._client._exactly_once
+
+    def _claim(self) -> None:
+        """Until _release(): a stream has a step of it that is not answered."""
+        if self._is_claimed:
+            raise RuntimeError(f"a step of {self._actor_id!r} is not answered yet")
+        self._is_claimed = True
+
+    def _release(self) -> None:
+        self._is_claimed = False
+
+    def _take(
+        self, reply: pb.StepResponse, request: bytes, ephemeral: bool
+    ) -> StepResult:
+        """Takes note of a step that a stream has sent."""
+        if self._keeps_log:
+            self._remember(request, None)
+        self._moved_to(reply.step_index, ephemeral)
+        return results.step_result(reply)
+
+    def _may_go_on(self, error: BaseException | None) -> bool:
+        """Whether a step that failed so may be sent as a call."""
+        if isinstance(error, (SessionUnknown, OutOfOrder)):
+            return self._can_replay(error)
+        return (
+            self._is_numbered
+            and self._client._retry is not None
+            and isinstance(error, StepdError)
+            and is_lost(error)
+        )
 
     def _begin(self, epoch: int) -> None:
         self._epoch = epoch

@@ -9,10 +9,11 @@ the order in which the server is ready; those of one actor keep their order.
 Thread safety: a StepStream may be shared by threads.
 """
 
+import functools
 import queue
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, TypeAlias, Unpack
 
@@ -29,6 +30,7 @@ from stepd.sampling import (
     SamplingFields,
     choose,
 )
+from stepd.session import Session
 from stepd.v1 import policy_service_pb2 as pb
 
 # Field numbers and wire types (protobuf's "tag" bytes) of StepStreamRequest.
@@ -36,6 +38,9 @@ _REQUEST_ID = b"\x08"  # 1, varint
 _STEP = b"\x12"  # 2, bytes
 _STEP_BATCH = b"\x1a"  # 3, bytes
 _RESET = b"\x22"  # 4, bytes
+
+# Threads that wait for calls once a stream is broken.
+_NUM_RESCUERS = 16
 
 # A future, and what makes its result of the response.
 _Waiting: TypeAlias = tuple[Future[Any], Callable[[pb.StepStreamResponse], Any]]
@@ -47,6 +52,9 @@ class StepStream:
     Every method returns at once. A request that fails gives its future the
     StepdError and leaves the stream open; when the stream itself breaks, every
     unfinished future gets the error. Futures cannot be cancelled.
+
+    Steps of a Session, one at a time each, survive all that: what nobody
+    answered, or the server has lost, goes on as calls, as Session.step() does.
     """
 
     def __init__(
@@ -64,6 +72,7 @@ class StepStream:
         self._call = method(iter(self._requests.get, None))
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
+        self._rescuers = ThreadPoolExecutor(_NUM_RESCUERS)  # starts none yet
 
     def __enter__(self) -> "StepStream":
         return self
@@ -80,7 +89,7 @@ class StepStream:
 
     def step(
         self,
-        actor_id: str,
+        actor: str | Session,
         inputs: Inputs,
         *,
         session_inputs: SessionInputs | None = None,
@@ -99,9 +108,12 @@ class StepStream:
             boundary=boundary,
             ephemeral=ephemeral,
         )
-        request = self._codec.step(
-            codec.step_head(actor_id), inputs, tail, session_inputs
-        )
+        if isinstance(actor, Session):
+            request = self._codec.step(
+                actor._head, inputs, tail + actor._order(), session_inputs
+            )
+            return self._step_session(actor, request, ephemeral)
+        request = self._codec.step(codec.step_head(actor), inputs, tail, session_inputs)
         return self._send(_STEP, request, lambda r: results.step_result(r.step))
 
     def step_batch(
@@ -140,6 +152,40 @@ class StepStream:
         if self._reader.is_alive():
             self._call.cancel()
             self._reader.join()
+        self._rescuers.shutdown()
+
+    def _step_session(
+        self, session: Session, request: bytes, ephemeral: bool
+    ) -> Future[StepResult]:
+        session._claim()
+        answer: Future[StepResult] = Future()
+        answer.set_running_or_notify_cancel()
+
+        def end(reply: Callable[[], pb.StepResponse]) -> None:
+            try:
+                result = session._take(reply(), request, ephemeral)
+            except Exception as error:
+                session._release()
+                answer.set_exception(error)
+            else:
+                session._release()
+                answer.set_result(result)
+
+        def on_done(future: Future[pb.StepResponse]) -> None:
+            if session._may_go_on(future.exception()):
+                deadline = session._client._deadline(None)
+                again = functools.partial(session._exchange, request, deadline)
+                self._rescuers.submit(end, again)
+            else:
+                end(future.result)
+
+        try:
+            sent = self._send(_STEP, request, lambda r: r.step)
+        except StepdError as error:  # The stream has ended.
+            sent = Future()
+            sent.set_exception(error)
+        sent.add_done_callback(on_done)
+        return answer
 
     def _send(
         self,

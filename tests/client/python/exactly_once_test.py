@@ -19,6 +19,7 @@ import pytest
 import stepd
 from cutting_proxy import CuttingProxy
 from daemon import Daemon
+from fake_service import FakeService
 from stepd import codec
 from stepd.v1 import policy_service_pb2 as pb
 
@@ -252,6 +253,50 @@ def test_a_batch_of_sessions_heals_row_by_row(
             proxy.cut()
 
         assert play_all(client, move) == want
+
+
+def test_steps_of_sessions_survive_a_broken_stream(
+    model: Path, start_daemon: Callable[..., Daemon], actor: str
+) -> None:
+    first, second = start_daemon(model), start_daemon(model)
+    ids = [f"{actor} {i}" for i in range(3)]
+    want = [undisturbed(first, name, 12) for name in ids]
+    got = [Episode() for _ in ids]
+    with (
+        CuttingProxy(first.target) as proxy,
+        stepd.connect(proxy.target, timeout=60) as client,
+        client.stream() as stream,
+    ):
+        sessions = [client.session(name) for name in ids]
+        for i in range(12):
+            if i == 7:
+                proxy.backend = second.target
+                proxy.cut()
+            futures = []
+            for session, episode in zip(sessions, got, strict=True):
+                before = episode.actions[-1] if episode.actions else None
+                step = step_at(i, before)
+                futures.append(stream.step(session, step, sampling=SAMPLING))
+            for episode, future in zip(got, futures, strict=True):
+                episode.add(future.result(timeout=60))
+        assert [session.step_index for session in sessions] == [12] * 3
+    assert got == want
+
+
+def test_a_session_has_one_step_on_a_stream_at_a_time(
+    service: FakeService, client: stepd.Client
+) -> None:
+    client.describe()
+    service.hold.clear()
+    inputs = {"action": 0, "obs": [0.0, 0.5, 1.0]}
+    with client.stream() as stream:
+        session = client.session("a")
+        first = stream.step(session, inputs)
+        with pytest.raises(RuntimeError):
+            stream.step(session, inputs)
+        service.hold.set()
+        assert first.result(timeout=30).step_index == 1
+        assert stream.step(session, inputs).result(timeout=30).step_index == 2
 
 
 def test_a_log_that_grew_too_long_is_given_up(
