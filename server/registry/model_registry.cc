@@ -13,7 +13,7 @@
 #include <chrono>
 #include <cstddef>
 #include <deque>
-#include <map>
+#include <optional>
 #include <set>
 #include <thread>
 #include <utility>
@@ -26,6 +26,7 @@
 #include "server/observe/log.h"
 #include "server/registry/memory.h"
 #include "server/registry/repository.h"
+#include "server/registry/version_table.h"
 #include "server/registry/weights_spool.h"
 
 namespace stepd {
@@ -81,24 +82,6 @@ absl::Status WithReason(const absl::Status& status) {
                status.message());
 }
 
-// What labels say.
-struct Labels {
-  std::map<std::string, std::uint64_t> versions;  // by label
-  double canary_share = 0.0;
-
-  std::uint64_t Find(const std::string& label) const {
-    const auto found = versions.find(label);
-    return found == versions.end() ? 0 : found->second;
-  }
-};
-
-struct Version {
-  VersionOrigin origin = VersionOrigin::kStartedWith;
-  absl::Time since;
-  std::shared_ptr<const VersionSource> source;  // nullptr: not opened
-  std::shared_ptr<ServedVersion> served;        // nullptr: not in memory
-};
-
 class ThreadedRegistry final : public ModelRegistry {
  public:
   ThreadedRegistry(const ModelRegistryOptions& options, SourceOpener open,
@@ -118,11 +101,8 @@ class ThreadedRegistry final : public ModelRegistry {
       const PushHeader& header) override;
   void SetLabel(const LabelChange& change, VersionDone done) override;
   void Rollback(VersionDone done) override;
-  std::vector<VersionInfo> List() const override ABSL_LOCKS_EXCLUDED(mu_);
-  bool follows_repository() const override ABSL_LOCKS_EXCLUDED(mu_) {
-    MutexLock lock(&mu_);
-    return follows_;
-  }
+  std::vector<VersionInfo> List() const override { return versions_.List(); }
+  bool follows_repository() const override { return follows_; }
 
   // For the push that BeginPush() gave.
   void CommitPush(const PushHeader& header, std::unique_ptr<WeightsSpool> spool,
@@ -145,27 +125,21 @@ class ThreadedRegistry final : public ModelRegistry {
   // Jobs; by the thread only.
   absl::StatusOr<std::uint64_t> Add(const PushHeader& header,
                                     const WeightsSpool& spool);
-  std::uint64_t BaseOf(const PushHeader& header) const ABSL_LOCKS_EXCLUDED(mu_);
   absl::StatusOr<std::uint64_t> Change(const LabelChange& change);
   absl::StatusOr<std::uint64_t> GoBack();
   void Poll();
 
   // Their parts.
-  absl::Status Apply(const Labels& labels) ABSL_LOCKS_EXCLUDED(mu_);
-  absl::StatusOr<std::shared_ptr<ServedVersion>> Load(std::uint64_t number)
-      ABSL_LOCKS_EXCLUDED(mu_);
-  absl::Status CheckRoom(std::uint64_t number) const ABSL_LOCKS_EXCLUDED(mu_);
+  absl::Status Apply(const Labels& labels);
+  absl::StatusOr<std::shared_ptr<ServedVersion>> Load(std::uint64_t number);
+  absl::Status CheckRoom(std::uint64_t number) const;
   absl::StatusOr<std::shared_ptr<const VersionSource>> SourceOf(
-      std::uint64_t number) ABSL_LOCKS_EXCLUDED(mu_);
-  bool IsKnown(std::uint64_t number) const ABSL_LOCKS_EXCLUDED(mu_);
-  bool Exists(std::uint64_t number) ABSL_LOCKS_EXCLUDED(mu_);
-  void KnowOfRepository(std::uint64_t number) ABSL_LOCKS_EXCLUDED(mu_);
-  void Know(std::uint64_t number, Version version) ABSL_LOCKS_EXCLUDED(mu_);
-  void Forget(std::uint64_t number) ABSL_LOCKS_EXCLUDED(mu_);
-  void Collect() ABSL_LOCKS_EXCLUDED(mu_);
-  bool IsNeeded(std::uint64_t number) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  std::uint64_t Newest() const ABSL_LOCKS_EXCLUDED(mu_);
-  absl::Duration Pause() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+      std::uint64_t number);
+  std::uint64_t BaseOf(const PushHeader& header) const;
+  bool Exists(std::uint64_t number);
+  void AddOfRepository(std::uint64_t number);
+  void Collect();
+  absl::Duration Pause() const;
 
   const ModelRegistryOptions options_;
   const SourceOpener open_;
@@ -174,18 +148,15 @@ class ThreadedRegistry final : public ModelRegistry {
   Engine* engine_ = nullptr;
   std::atomic<bool> has_push_{false};
 
+  VersionTable versions_;  // changed by the thread
+  std::atomic<bool> follows_{false};
+
   // The thread's own.
   Repository repository_;
   absl::Time next_poll_ = absl::InfiniteFuture();
-  std::uint64_t last_stable_ = 0;  // before the one that is; 0: none
 
-  mutable Mutex mu_;
+  Mutex mu_;
   CondVar changed_;
-  // The thread alone changes these.
-  std::map<std::uint64_t, Version> versions_ ABSL_GUARDED_BY(mu_);
-  Labels labels_ ABSL_GUARDED_BY(mu_);
-  bool follows_ ABSL_GUARDED_BY(mu_) = false;
-
   std::deque<Queued> jobs_ ABSL_GUARDED_BY(mu_);
   bool is_stopping_ ABSL_GUARDED_BY(mu_) = false;
   std::thread thread_;  // last: it uses all of the above
@@ -195,14 +166,14 @@ class ThreadedRegistry final : public ModelRegistry {
 
 absl::Status ThreadedRegistry::LoadFirst() {
   std::vector<std::uint64_t> candidates = repository_.List();
-  for (const std::uint64_t number : candidates) KnowOfRepository(number);
+  for (const std::uint64_t number : candidates) AddOfRepository(number);
   if (!options_.path.empty()) {
     auto source = open_(options_.path);
     if (!source.ok()) return source.status();
     Version version;
     version.since = absl::Now();
     version.source = *std::move(source);
-    Know(options_.version, std::move(version));
+    versions_.Add(options_.version, std::move(version));
     candidates = {options_.version};
   }
   absl::Status status = absl::NotFoundError(
@@ -212,12 +183,13 @@ absl::Status ThreadedRegistry::LoadFirst() {
     auto served = Load(*number);
     status = served.status();
     if (!status.ok()) {
-      Forget(*number);
+      versions_.Forget(*number);
       continue;
     }
     first_ = *std::move(served);
-    MutexLock lock(&mu_);
-    labels_.versions[kStable] = *number;
+    Labels labels;
+    labels.versions[kStable] = *number;
+    versions_.SetLabels(labels);
     follows_ = !options_.repository.empty();
     return absl::OkStatus();
   }
@@ -274,9 +246,9 @@ void ThreadedRegistry::Run() {
 // Waits for a job, or (without one) until it is time for something else. False:
 // to be stopped.
 bool ThreadedRegistry::TakeJob(Queued* queued) {
-  MutexLock lock(&mu_);
   const auto until =
       std::chrono::steady_clock::now() + absl::ToChronoNanoseconds(Pause());
+  MutexLock lock(&mu_);
   while (jobs_.empty() && !is_stopping_) {
     if (!changed_.WaitUntil(&mu_, until)) break;
   }
@@ -288,14 +260,9 @@ bool ThreadedRegistry::TakeJob(Queued* queued) {
 }
 
 absl::Duration ThreadedRegistry::Pause() const {
-  absl::Duration pause = std::clamp(next_poll_ - absl::Now(),
-                                    absl::ZeroDuration(), absl::Hours(1));
-  for (const auto& [number, version] : versions_) {
-    if (version.served != nullptr && !IsNeeded(number)) {
-      pause = std::min(pause, kCollectInterval);
-    }
-  }
-  return pause;
+  const absl::Duration pause = std::clamp(next_poll_ - absl::Now(),
+                                          absl::ZeroDuration(), absl::Hours(1));
+  return versions_.HasLeaving() ? std::min(pause, kCollectInterval) : pause;
 }
 
 void ThreadedRegistry::Finish(Queued* queued) {
@@ -313,7 +280,7 @@ void ThreadedRegistry::Finish(Queued* queued) {
 
 absl::StatusOr<std::uint64_t> ThreadedRegistry::Add(const PushHeader& header,
                                                     const WeightsSpool& spool) {
-  const std::uint64_t newest = Newest();
+  const std::uint64_t newest = versions_.Newest();
   const std::uint64_t number =
       header.version == 0 ? newest + 1 : header.version;
   if (number <= newest) {
@@ -330,39 +297,26 @@ absl::StatusOr<std::uint64_t> ThreadedRegistry::Add(const PushHeader& header,
   version.origin = VersionOrigin::kPushed;
   version.since = absl::Now();
   version.source = *std::move(pushed);
-  Know(number, std::move(version));
+  versions_.Add(number, std::move(version));
   LabelChange change;
   change.label = header.label;
   change.version = number;
   change.canary_share = header.canary_share;
-  const bool follows = follows_repository();
+  const bool follows = follows_;
   auto result = Change(change);
-  if (!result.ok()) Forget(number);
-  MutexLock lock(&mu_);
+  if (!result.ok()) versions_.Forget(number);
   follows_ = follows;  // a push decides about itself only
   return result;
-}
-
-// The version that the pushed tensors are laid over.
-std::uint64_t ThreadedRegistry::BaseOf(const PushHeader& header) const {
-  if (header.base_version != 0) return header.base_version;
-  MutexLock lock(&mu_);
-  const std::uint64_t labelled = labels_.Find(header.label);
-  return labelled != 0 ? labelled : labels_.Find(kStable);
 }
 
 absl::StatusOr<std::uint64_t> ThreadedRegistry::Change(
     const LabelChange& change) {
   const bool follows = change.label == kStable && change.version == 0;
-  const std::uint64_t number = follows ? Newest() : change.version;
+  const std::uint64_t number = follows ? versions_.Newest() : change.version;
   if (number != 0 && !Exists(number)) {
     return NoVersion(absl::StrCat("there is no version ", number));
   }
-  Labels labels;
-  {
-    MutexLock lock(&mu_);
-    labels = labels_;
-  }
+  Labels labels = versions_.labels();
   if (number == 0) {
     labels.versions.erase(change.label);
   } else {
@@ -372,32 +326,31 @@ absl::StatusOr<std::uint64_t> ThreadedRegistry::Change(
   const absl::Status status = Apply(labels);
   if (!status.ok()) return status;
   if (change.label == kStable) {
-    MutexLock lock(&mu_);
     follows_ = follows && !options_.repository.empty();
   }
   return number;
 }
 
 absl::StatusOr<std::uint64_t> ThreadedRegistry::GoBack() {
-  if (last_stable_ == 0) {
-    return NoVersion("no version was stable before this one");
-  }
   LabelChange change;
   change.label = kStable;
-  change.version = last_stable_;
+  change.version = versions_.last_stable();
+  if (change.version == 0) {
+    return NoVersion("no version was stable before this one");
+  }
   return Change(change);
 }
 
 void ThreadedRegistry::Poll() {
   next_poll_ = absl::Now() + options_.poll_interval;
-  std::uint64_t newest = Newest();
+  std::uint64_t newest = versions_.Newest();
   std::uint64_t found = 0;
   for (const std::uint64_t number : repository_.Look()) {
-    if (IsKnown(number)) continue;
-    KnowOfRepository(number);
+    if (versions_.Find(number).has_value()) continue;
+    AddOfRepository(number);
     if (number > newest) found = newest = number;
   }
-  if (found == 0 || !follows_repository()) return;
+  if (found == 0 || !follows_) return;
   Queued queued;
   queued.job = [this, found]() -> absl::StatusOr<std::uint64_t> {
     LabelChange change;
@@ -405,8 +358,7 @@ void ThreadedRegistry::Poll() {
     change.version = found;
     auto result = Change(change);
     // It is tried again when its files change.
-    if (!result.ok()) Forget(found);
-    MutexLock lock(&mu_);
+    if (!result.ok()) versions_.Forget(found);
     follows_ = true;
     return result;
   };
@@ -434,10 +386,7 @@ absl::Status ThreadedRegistry::Apply(const Labels& labels) {
   }
   const absl::Status status = engine_->RollOut(rollout);
   if (!status.ok()) return status;
-  MutexLock lock(&mu_);
-  const std::uint64_t stable = labels_.Find(kStable);
-  if (stable != rollout.stable) last_stable_ = stable;
-  labels_ = labels;
+  versions_.SetLabels(labels);
   const absl::Duration duration = absl::Now() - begin;
   observer_->OnRollOut(rollout.stable, duration);
   Log(LogLevel::kInfo, "versions are in service",
@@ -449,11 +398,8 @@ absl::Status ThreadedRegistry::Apply(const Labels& labels) {
 
 absl::StatusOr<std::shared_ptr<ServedVersion>> ThreadedRegistry::Load(
     std::uint64_t number) {
-  {
-    MutexLock lock(&mu_);
-    const auto& served = versions_[number].served;
-    if (served != nullptr) return served;
-  }
+  const std::optional<Version> version = versions_.Find(number);
+  if (version.has_value() && version->served != nullptr) return version->served;
   auto source = SourceOf(number);
   if (!source.ok()) return source.status();
   absl::Status room = CheckRoom(number);
@@ -463,26 +409,23 @@ absl::StatusOr<std::shared_ptr<ServedVersion>> ThreadedRegistry::Load(
     return engine_ == nullptr ? policy.status() : WithReason(policy.status());
   }
   auto served = std::make_shared<ServedVersion>(number, *std::move(policy));
-  MutexLock lock(&mu_);
-  versions_[number].served = served;
+  versions_.SetServed(number, served);
   return served;
 }
 
 // Whether another version may be loaded beside those in memory.
 absl::Status ThreadedRegistry::CheckRoom(std::uint64_t number) const {
   if (engine_ == nullptr) return absl::OkStatus();  // the first one
-  std::vector<std::uint64_t> loaded;
-  {
-    MutexLock lock(&mu_);
-    for (const auto& [other, version] : versions_) {
-      if (version.served != nullptr) loaded.push_back(other);
-    }
-  }
+  const std::vector<LoadedVersion> loaded = versions_.Loaded();
   if (static_cast<int>(loaded.size()) >= options_.max_versions) {
-    return Error(absl::StatusCode::kResourceExhausted, reason::kWeightsMemory,
-                 absl::StrCat("versions ", absl::StrJoin(loaded, ", "),
-                              " are in memory, by labels or by sessions; "
-                              "limits.max_versions allows no more"));
+    const auto add_number = [](std::string* text, const LoadedVersion& other) {
+      absl::StrAppend(text, other.version);
+    };
+    return Error(
+        absl::StatusCode::kResourceExhausted, reason::kWeightsMemory,
+        absl::StrCat("versions ", absl::StrJoin(loaded, ", ", add_number),
+                     " are in memory, by labels or by sessions; "
+                     "limits.max_versions allows no more"));
   }
   return CheckMemory(absl::StrCat("version ", number),
                      engine_->spec().weight_bytes, options_.available_memory());
@@ -490,103 +433,47 @@ absl::Status ThreadedRegistry::CheckRoom(std::uint64_t number) const {
 
 absl::StatusOr<std::shared_ptr<const VersionSource>> ThreadedRegistry::SourceOf(
     std::uint64_t number) {
-  VersionOrigin origin = VersionOrigin::kRepository;
-  {
-    MutexLock lock(&mu_);
-    const auto found = versions_.find(number);
-    if (found == versions_.end()) {
-      return NoVersion(absl::StrCat("there is no version ", number));
-    }
-    if (found->second.source != nullptr) return found->second.source;
-    origin = found->second.origin;
+  const std::optional<Version> version = versions_.Find(number);
+  if (!version.has_value()) {
+    return NoVersion(absl::StrCat("there is no version ", number));
   }
-  if (origin != VersionOrigin::kRepository) {
-    return NoVersion(absl::StrCat("version ", number, " is gone"));
-  }
+  if (version->source != nullptr) return version->source;
   auto source = open_(repository_.PathOf(number));
-  if (!source.ok()) return WithReason(source.status());
-  MutexLock lock(&mu_);
-  versions_[number].source = *source;
+  if (!source.ok()) {
+    return engine_ == nullptr ? source.status() : WithReason(source.status());
+  }
+  versions_.SetSource(number, *source);
   return source;
 }
 
-bool ThreadedRegistry::IsKnown(std::uint64_t number) const {
-  MutexLock lock(&mu_);
-  return versions_.count(number) > 0;
+// The version that the pushed tensors are laid over.
+std::uint64_t ThreadedRegistry::BaseOf(const PushHeader& header) const {
+  if (header.base_version != 0) return header.base_version;
+  const Labels labels = versions_.labels();
+  const std::uint64_t labelled = labels.Find(header.label);
+  return labelled != 0 ? labelled : labels.Find(kStable);
 }
 
 // Known, or in the repository without having been seen there before.
 bool ThreadedRegistry::Exists(std::uint64_t number) {
-  if (IsKnown(number)) return true;
+  if (versions_.Find(number).has_value()) return true;
   const std::vector<std::uint64_t> there = repository_.List();
   if (!std::binary_search(there.begin(), there.end(), number)) return false;
-  KnowOfRepository(number);
+  AddOfRepository(number);
   return true;
 }
 
-void ThreadedRegistry::KnowOfRepository(std::uint64_t number) {
+void ThreadedRegistry::AddOfRepository(std::uint64_t number) {
   Version version;
   version.origin = VersionOrigin::kRepository;
   version.since = absl::Now();
-  Know(number, std::move(version));
-}
-
-void ThreadedRegistry::Know(std::uint64_t number, Version version) {
-  MutexLock lock(&mu_);
-  versions_[number] = std::move(version);
-}
-
-void ThreadedRegistry::Forget(std::uint64_t number) {
-  Version gone;  // its memory is given back without the lock
-  MutexLock lock(&mu_);
-  const auto found = versions_.find(number);
-  if (found == versions_.end()) return;
-  gone = std::move(found->second);
-  versions_.erase(found);
+  versions_.Add(number, std::move(version));
 }
 
 // Gives back the memory of versions that nothing needs any more.
 void ThreadedRegistry::Collect() {
-  std::vector<Version> gone;
-  std::vector<LoadedVersion> loaded;
-  {
-    MutexLock lock(&mu_);
-    for (auto next = versions_.begin(); next != versions_.end();) {
-      const auto entry = next++;
-      Version& version = entry->second;
-      const bool is_run =
-          version.served != nullptr && version.served->num_executors() > 0;
-      if (is_run || IsNeeded(entry->first)) {
-        if (version.served == nullptr) continue;
-        loaded.push_back(
-            {entry->first, version.served->tally()->num_sessions.load()});
-        continue;
-      }
-      // What can be read again is kept in mind.
-      const bool is_kept = version.origin != VersionOrigin::kPushed ||
-                           entry->first == last_stable_ ||
-                           entry->first == versions_.rbegin()->first;
-      Version left = version;
-      version.served = nullptr;
-      if (version.origin == VersionOrigin::kRepository) version.source.reset();
-      gone.push_back(std::move(left));
-      if (!is_kept) versions_.erase(entry);
-    }
-  }
-  gone.clear();
-  observer_->OnLoadedVersions(loaded);
-}
-
-bool ThreadedRegistry::IsNeeded(std::uint64_t number) const {
-  for (const auto& [label, named] : labels_.versions) {
-    if (named == number) return true;
-  }
-  return false;
-}
-
-std::uint64_t ThreadedRegistry::Newest() const {
-  MutexLock lock(&mu_);
-  return versions_.empty() ? 0 : versions_.rbegin()->first;
+  versions_.TakeUnneeded();
+  observer_->OnLoadedVersions(versions_.Loaded());
 }
 
 // ---- Requests ---------------------------------------------------------------
@@ -678,30 +565,6 @@ void ThreadedRegistry::SetLabel(const LabelChange& change, VersionDone done) {
 
 void ThreadedRegistry::Rollback(VersionDone done) {
   Enqueue([this] { return GoBack(); }, std::move(done));
-}
-
-std::vector<VersionInfo> ThreadedRegistry::List() const {
-  std::vector<VersionInfo> list;
-  MutexLock lock(&mu_);
-  for (auto entry = versions_.rbegin(); entry != versions_.rend(); ++entry) {
-    const Version& version = entry->second;
-    VersionInfo info;
-    info.version = entry->first;
-    info.origin = version.origin;
-    info.since = version.since;
-    info.is_loaded = version.served != nullptr;
-    if (info.is_loaded) {
-      info.num_sessions = version.served->tally()->num_sessions.load();
-    }
-    for (const auto& [label, number] : labels_.versions) {
-      if (number == info.version) info.labels.push_back(label);
-    }
-    if (labels_.Find(kCanary) == info.version) {
-      info.canary_share = labels_.canary_share;
-    }
-    list.push_back(std::move(info));
-  }
-  return list;
 }
 
 }  // namespace

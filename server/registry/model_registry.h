@@ -29,12 +29,9 @@
 #include "server/engine/served_version.h"
 #include "server/registry/registry_observer.h"
 #include "server/registry/version_source.h"
+#include "server/registry/version_table.h"
 
 namespace stepd {
-
-inline constexpr char kStable[] = "stable";
-inline constexpr char kCanary[] = "canary";
-inline constexpr char kLatest[] = "latest";
 
 struct ModelRegistryOptions {
   // The version to start with, and its number. Empty: the newest one of the
@@ -50,18 +47,6 @@ struct ModelRegistryOptions {
   int max_versions = 4;  // in memory
   // What is free for another version.
   std::function<std::int64_t()> available_memory;
-};
-
-enum class VersionOrigin { kStartedWith, kRepository, kPushed };
-
-struct VersionInfo {
-  std::uint64_t version = 0;
-  VersionOrigin origin = VersionOrigin::kStartedWith;
-  std::vector<std::string> labels;
-  bool is_loaded = false;
-  std::int64_t num_sessions = 0;  // whose context it made
-  absl::Time since;               // when it became known
-  double canary_share = 0.0;      // with label kCanary
 };
 
 // A label that is to name a version.
