@@ -28,6 +28,7 @@ namespace {
 // Numbers of the scripts that every connection loads.
 enum Script : std::size_t { kAppend, kRead, kNumScripts };
 
+constexpr absl::Duration kRetryAfter = absl::Milliseconds(100);
 // For how long a call may be under way and still be refused.
 constexpr absl::Duration kMaxErasedTime = absl::Hours(1);
 
@@ -103,8 +104,9 @@ end
 return redis.call('HGETALL', KEYS[1])
 )lua";
 
-absl::Status JournalError(absl::StatusCode code, absl::string_view what) {
-  return Error(code, reason::kJournal, absl::StrCat("the journal: ", what));
+absl::Status Unavailable(absl::string_view what) {
+  return RetryableError(absl::StatusCode::kUnavailable, reason::kJournal,
+                        absl::StrCat("the journal: ", what), kRetryAfter);
 }
 
 std::string MillisecondsOf(absl::Duration duration) {
@@ -230,8 +232,7 @@ absl::StatusOr<std::vector<JournalOutcome>> RedisJournal::Append(
   }
   const auto reply = Run(kAppend, words.keys, words.arguments, deadline);
   if (!reply.ok()) {
-    return JournalError(absl::StatusCode::kUnavailable,
-                        reply.status().message());
+    return Unavailable(reply.status().message());
   }
   std::vector<JournalOutcome> outcomes;
   for (std::size_t i = 0; i < (*reply)->elements; ++i) {
@@ -239,8 +240,7 @@ absl::StatusOr<std::vector<JournalOutcome>> RedisJournal::Append(
         static_cast<JournalOutcome>((*reply)->element[i]->integer));
   }
   if (outcomes.size() != entries.size()) {
-    return JournalError(absl::StatusCode::kUnavailable,
-                        "the answer is none to an append");
+    return Unavailable("the answer is none to an append");
   }
   return outcomes;
 }
@@ -250,13 +250,13 @@ absl::StatusOr<std::optional<SessionRecord>> RedisJournal::Read(
   const auto reply =
       Run(kRead, {absl::StrCat(key_prefix_, actor_id)}, {}, deadline);
   if (absl::IsDataLoss(reply.status())) {
-    return JournalError(absl::StatusCode::kDataLoss,
-                        absl::StrCat("what it has under the key of actor \"",
-                                     actor_id, "\" is no session"));
+    return Error(
+        absl::StatusCode::kDataLoss, reason::kJournal,
+        absl::StrCat("the journal: what it has under the key of actor \"",
+                     actor_id, "\" is no session"));
   }
   if (!reply.ok()) {
-    return JournalError(absl::StatusCode::kUnavailable,
-                        reply.status().message());
+    return Unavailable(reply.status().message());
   }
   if ((*reply)->elements == 0) return std::nullopt;
   auto session = AssembleSession(fields_, StoredSessionOf(**reply, actor_id));

@@ -35,6 +35,7 @@ namespace {
 
 // Sessions looked at between two writes for whether they have expired.
 constexpr int kSweepSlice = 16;
+constexpr absl::Duration kRetryAfter = absl::Milliseconds(100);
 constexpr absl::Duration kMinSweepPeriod = absl::Seconds(1);
 constexpr absl::Duration kMaxSweepPeriod = absl::Minutes(10);
 
@@ -92,8 +93,8 @@ absl::string_view ToView(const rocksdb::Slice& slice) {
 }
 
 absl::Status Unavailable(absl::string_view what) {
-  return Error(absl::StatusCode::kUnavailable, reason::kJournal,
-               absl::StrCat("the journal: ", what));
+  return RetryableError(absl::StatusCode::kUnavailable, reason::kJournal,
+                        absl::StrCat("the journal: ", what), kRetryAfter);
 }
 
 absl::Status ToStatus(const rocksdb::Status& status) {
@@ -402,10 +403,9 @@ absl::StatusOr<JournalOutcome> RocksDbJournal::AddSteps(
     status = DropKeys(StepsKey(mutation.prefix, mutation.step_index + 1),
                       EndKey(mutation.prefix), batch);
   }
-  if (status.ok() && mutation.first_step > *old_first_step) {
-    status =
-        DropKeys(StepsKey(mutation.prefix, *old_first_step),
-                 StepsKey(mutation.prefix, mutation.first_step + 1), batch);
+  // Without looking whether there is a task that ends at each of these.
+  for (std::uint64_t i = *old_first_step + 1; i <= mutation.first_step; ++i) {
+    batch->Delete(ToSlice(StepsKey(mutation.prefix, i)));
   }
   if (!status.ok()) return status;
   batch->Put(ToSlice(StepsKey(mutation.prefix, mutation.num_steps)),

@@ -257,6 +257,16 @@ TEST_F(RedisJournalTest, RefusesACallThatArrivesAfterTheSessionsEnd) {
   EXPECT_EQ(ReadText(journal.get(), "actor"), "none");
 }
 
+TEST_F(RedisJournalTest, KeepsNoMoreThanTheContext) {
+  for (std::uint64_t i = 0; i < 100; ++i) {
+    if (i >= 8) session_.SetFirstStep(i - 7);
+    ASSERT_TRUE(Advance(journal_.get(), &session_, 1));
+  }
+
+  // A name and a value for each step, and for o, q, n and w.
+  EXPECT_EQ(server_.Run({"HGETALL", "stepd:policy:actor"}).size(), 2U * 12);
+}
+
 TEST_F(RedisJournalTest, LetsSessionsExpire) {
   const auto journal = Connect(server_.address(), absl::Minutes(10));
   ASSERT_TRUE(Advance(journal.get(), &session_, 1));

@@ -23,7 +23,7 @@ class RedisServer {
  public:
   // `folder` holds the socket and, with `is_durable`, every write, so that
   // Stop() and Start() lose nothing.
-  RedisServer(std::string folder, bool is_durable = false);
+  explicit RedisServer(std::string folder, bool is_durable = false);
   ~RedisServer();
   RedisServer(const RedisServer&) = delete;
   RedisServer& operator=(const RedisServer&) = delete;
