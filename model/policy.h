@@ -46,6 +46,9 @@ class PolicyRunner {
   //                    then be taken as holding only their cached tokens.
   virtual absl::Status Forward(const StepBatch& batch, StepResult* result) = 0;
 
+  // Block `to` gets the content of block `from`.
+  virtual void CopyBlock(std::int32_t from, std::int32_t to) = 0;
+
   // Prepares what the slices of a session with these inputs need besides its
   // blocks; sessions of equal inputs share one. nullptr: nothing is needed.
   // The runner must outlive it, and both belong to one thread.

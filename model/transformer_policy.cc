@@ -120,6 +120,12 @@ class TransformerRunner : public PolicyRunner {
 
   void Reserve(std::int64_t num_tokens, std::int64_t num_rows);
   absl::Status Forward(const StepBatch& batch, StepResult* result) override;
+  void CopyBlock(std::int32_t from, std::int32_t to) override {
+    state_.cache.CopyTokens(
+        std::int64_t{from} * policy_.spec_.tokens_per_block,
+        std::int64_t{to} * policy_.spec_.tokens_per_block,
+        policy_.spec_.tokens_per_block);
+  }
   absl::StatusOr<std::shared_ptr<const PreparedInputs>> PrepareInputs(
       absl::string_view session_inputs) override;
   std::shared_ptr<KvMemory> kv_memory() const override { return memory_; }

@@ -42,6 +42,8 @@ absl::StatusOr<KvCache> KvCache::Create(absl::Span<const KvCacheSpec> slots,
         }
         cache.memory_.push_back(std::move(*memory));
       }
+      cache.widths_.push_back(spec.k_per_token);
+      cache.widths_.push_back(spec.v_per_token);
     }
   } catch (const c10::Error& error) {
     return absl::ResourceExhaustedError(
@@ -49,6 +51,17 @@ absl::StatusOr<KvCache> KvCache::Create(absl::Span<const KvCacheSpec> slots,
                      " bytes does not fit: ", error.what_without_backtrace()));
   }
   return cache;
+}
+
+void KvCache::CopyTokens(std::int64_t from, std::int64_t to,
+                         std::int64_t count) {
+  for (std::size_t i = 0; i < memory_.size(); ++i) {
+    const std::int64_t width = widths_[i];
+    if (width == 0) continue;
+    memory_[i]
+        .narrow(0, to * width, count * width)
+        .copy_(memory_[i].narrow(0, from * width, count * width));
+  }
 }
 
 }  // namespace stepd

@@ -42,6 +42,9 @@ class KvCache {
                                         std::int64_t num_tokens,
                                         at::Device device);
 
+  // Copies `count` tokens of every slot; whole blocks.
+  void CopyTokens(std::int64_t from, std::int64_t to, std::int64_t count);
+
   const kernels::KvSlot& slot(int index) const {
     return slots_[static_cast<std::size_t>(index)];
   }
@@ -49,7 +52,9 @@ class KvCache {
  private:
   KvCache() = default;
 
+  // Keys and values of each slot in turn.
   std::vector<at::Tensor> memory_;
+  std::vector<std::int64_t> widths_;  // per token
   std::vector<kernels::KvSlot> slots_;
 };
 

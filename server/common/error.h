@@ -36,6 +36,9 @@ inline constexpr absl::string_view kSampling = "SAMPLING";
 inline constexpr absl::string_view kLimit = "LIMIT";
 inline constexpr absl::string_view kStepIndex = "STEP_INDEX";
 inline constexpr absl::string_view kSessionUnknown = "SESSION_UNKNOWN";
+inline constexpr absl::string_view kSessionExists = "SESSION_EXISTS";
+// A session from elsewhere that is none of this policy.
+inline constexpr absl::string_view kRecord = "RECORD";
 inline constexpr absl::string_view kContextFull = "CONTEXT_FULL";
 inline constexpr absl::string_view kSessionsFull = "SESSIONS_FULL";
 inline constexpr absl::string_view kOverloaded = "OVERLOADED";

@@ -30,12 +30,12 @@ absl::Status CheckWanted(const StepTask& task, MonotonicTime now) {
 }
 
 Admission::Admission(const PolicySpec& spec, const Slicer& slicer,
-                     const ContextLimits& limits, std::int32_t num_blocks)
+                     const ContextLimits& limits, const SessionBlocks& blocks)
     : spec_(spec),
       slicer_(slicer),
       session_layout_(spec.session_fields),
       limits_(limits),
-      num_blocks_(num_blocks) {}
+      blocks_(blocks) {}
 
 absl::Status Admission::Check(const Work& work) const {
   const absl::Status status = CheckSessionInputs(work);
@@ -90,17 +90,14 @@ absl::Status Admission::CheckLimits(const Work& work) const {
                               " tokens; the policy can tell ", spec_.max_tokens,
                               " positions apart: reset the session"));
   }
-  if (BlocksFor(tokens) > num_blocks_) {
+  const std::int64_t num_blocks = blocks_.BlocksFor(tokens);
+  if (num_blocks > blocks_.pool().num_blocks()) {
     return Error(absl::StatusCode::kResourceExhausted, reason::kCacheFull,
-                 absl::StrCat("the session would need ", BlocksFor(tokens),
-                              " KV blocks; the whole cache has ", num_blocks_));
+                 absl::StrCat("the session would need ", num_blocks,
+                              " KV blocks; the whole cache has ",
+                              blocks_.pool().num_blocks()));
   }
   return absl::OkStatus();
-}
-
-std::int64_t Admission::BlocksFor(std::int64_t num_tokens) const {
-  if (spec_.kv_bytes_per_token == 0) return 0;  // nothing to keep
-  return (num_tokens + spec_.tokens_per_block - 1) / spec_.tokens_per_block;
 }
 
 }  // namespace stepd

@@ -15,6 +15,7 @@
 #include "model/step.h"
 #include "server/common/clock.h"
 #include "server/engine/context.h"
+#include "server/engine/session_blocks.h"
 #include "server/engine/slicer.h"
 #include "server/engine/step_task.h"
 #include "server/engine/work.h"
@@ -28,18 +29,15 @@ absl::Status CheckWanted(const StepTask& task, MonotonicTime now);
 
 class Admission {
  public:
-  // `spec` and `slicer` must outlive it.
+  // `spec`, `slicer` and `blocks` must outlive it.
   Admission(const PolicySpec& spec, const Slicer& slicer,
-            const ContextLimits& limits, std::int32_t num_blocks);
+            const ContextLimits& limits, const SessionBlocks& blocks);
 
   // Whether the session, as it is now, can have the steps of `work`.
   // Errors: kInvalidArgument     FIELD_MISSING: a session input
   //         kFailedPrecondition  SESSION_INPUTS, CONTEXT_FULL
   //         kResourceExhausted   CACHE_FULL
   absl::Status Check(const Work& work) const;
-
-  // KV blocks that so many tokens of a session need.
-  std::int64_t BlocksFor(std::int64_t num_tokens) const;
 
  private:
   absl::Status CheckSessionInputs(const Work& work) const;
@@ -49,7 +47,7 @@ class Admission {
   const Slicer& slicer_;
   const StepLayout session_layout_;
   const ContextLimits limits_;
-  const std::int32_t num_blocks_;
+  const SessionBlocks& blocks_;
 };
 
 }  // namespace stepd

@@ -12,7 +12,9 @@
 #include <functional>
 #include <limits>
 #include <thread>
+#include <type_traits>
 #include <utility>
+#include <variant>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
@@ -21,6 +23,8 @@
 #include "server/common/mutex.h"
 #include "server/common/stable_hash.h"
 #include "server/engine/executor.h"
+#include "server/engine/fork.h"
+#include "server/engine/shard_key.h"
 #include "server/engine/step_queue.h"
 
 namespace stepd {
@@ -166,6 +170,43 @@ class Shard {
   std::thread thread_;  // last: it uses all of the above
 };
 
+// The lists of all executors as one.
+//
+// Thread safety: thread-safe.
+class MergedList {
+ public:
+  using Done = absl::AnyInvocable<void(absl::StatusOr<SessionList>)>;
+
+  MergedList(std::size_t num_parts, Done done)
+      : num_left_(num_parts), done_(std::move(done)) {}
+
+  void Add(const absl::StatusOr<SessionList>& part) ABSL_LOCKS_EXCLUDED(mu_) {
+    MutexLock lock(&mu_);
+    if (part.ok()) {
+      list_.num_sessions += part->num_sessions;
+      list_.sessions.insert(list_.sessions.end(), part->sessions.begin(),
+                            part->sessions.end());
+      list_.ended.insert(list_.ended.end(), part->ended.begin(),
+                         part->ended.end());
+    }
+    status_.Update(part.status());
+    if (--num_left_ > 0) return;
+    if (!status_.ok()) return done_(status_);
+    std::stable_sort(list_.ended.begin(), list_.ended.end(),
+                     [](const EndedSession& a, const EndedSession& b) {
+                       return a.time < b.time;
+                     });
+    done_(std::move(list_));
+  }
+
+ private:
+  Mutex mu_;
+  std::size_t num_left_ ABSL_GUARDED_BY(mu_);
+  SessionList list_ ABSL_GUARDED_BY(mu_);
+  absl::Status status_ ABSL_GUARDED_BY(mu_);
+  Done done_ ABSL_GUARDED_BY(mu_);
+};
+
 class ShardedEngine : public Engine {
  public:
   ShardedEngine(std::shared_ptr<ServedVersion> version,
@@ -191,13 +232,14 @@ class ShardedEngine : public Engine {
   absl::Status RollOut(const Rollout& rollout) override
       ABSL_LOCKS_EXCLUDED(rollout_mu_);
 
-  absl::Status Submit(StepTask task) override {
-    assert(!task.steps.empty());
-    assert(task.steps.size() == task.num_tokens.size());
-    return SubmitTask(std::move(task));
-  }
-  absl::Status Submit(ResetTask task) override {
-    return SubmitTask(std::move(task));
+  absl::Status Submit(Task task) override {
+    if (auto* fork = std::get_if<ForkTask>(&task)) {
+      return SubmitFork(std::move(*fork));
+    }
+    if (auto* list = std::get_if<ListTask>(&task)) {
+      return SubmitList(std::move(*list));
+    }
+    return SubmitToShard(std::move(task));
   }
 
   void Drain() override {
@@ -205,13 +247,52 @@ class ShardedEngine : public Engine {
   }
 
  private:
-  template <typename T>
-  absl::Status SubmitTask(T task) {
-    const std::uint64_t hash = StableHash(task.actor_id);
-    QueuedTask queued;
-    queued.actor_hash = hash;
-    queued.task = std::move(task);
-    return shards_[hash % shards_.size()]->Submit(std::move(queued));
+  std::size_t ShardOf(absl::string_view actor_id) const {
+    return StableHash(ShardKey(actor_id)) % shards_.size();
+  }
+
+  absl::Status SubmitToShard(Task task) {
+    return std::visit(
+        [this](auto& t) {
+          QueuedTask queued;
+          std::size_t shard = 0;
+          if constexpr (!std::is_same_v<decltype(t), ListTask&>) {
+            queued.actor_hash = StableHash(t.actor_id);
+            shard = ShardOf(t.actor_id);
+          }
+          queued.task = std::move(t);
+          return shards_[shard]->Submit(std::move(queued));
+        },
+        task);
+  }
+
+  absl::Status SubmitFork(ForkTask task) {
+    const std::size_t shard = ShardOf(task.actor_id);
+    const auto first_other = std::stable_partition(
+        task.forks.begin(), task.forks.end(),
+        [&](const std::string& fork) { return ShardOf(fork) == shard; });
+    std::vector<std::string> others(first_other, task.forks.end());
+    task.forks.erase(first_other, task.forks.end());
+    return ForkAcross(std::move(task), std::move(others),
+                      [this](Task t) { return SubmitToShard(std::move(t)); });
+  }
+
+  absl::Status SubmitList(ListTask task) {
+    const auto merged =
+        std::make_shared<MergedList>(shards_.size(), std::move(task.done));
+    for (const std::unique_ptr<Shard>& shard : shards_) {
+      ListTask part;
+      part.actor_prefix = task.actor_prefix;
+      part.max_sessions = task.max_sessions;
+      part.done = [merged](const absl::StatusOr<SessionList>& list) {
+        merged->Add(list);
+      };
+      QueuedTask queued;
+      queued.task = std::move(part);
+      const absl::Status status = shard->Submit(std::move(queued));
+      if (!status.ok()) merged->Add(status);
+    }
+    return absl::OkStatus();
   }
 
   // A runner for each version of the rollout that is not offered yet.
@@ -374,10 +455,15 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(
         version->policy()->CreateRunner(runner_options);
     if (!runner.ok()) return runner.status();
     executor_options.index = i;
-    engine->AddShard(std::make_unique<Shard>(
-        Executor::Parts{version, *std::move(runner), engine->budget(), observer,
-                        clock},
-        executor_options, options.max_queued_tasks));
+    Executor::Parts parts;
+    parts.version = version;
+    parts.runner = *std::move(runner);
+    parts.budget = engine->budget();
+    parts.observer = observer;
+    parts.clock = clock;
+    parts.journal = options.journal;
+    engine->AddShard(std::make_unique<Shard>(std::move(parts), executor_options,
+                                             options.max_queued_tasks));
   }
   return engine;
 }

@@ -20,9 +20,10 @@
 #include "model/policy.h"
 #include "server/common/clock.h"
 #include "server/engine/context.h"
+#include "server/engine/journal.h"
 #include "server/engine/observer.h"
 #include "server/engine/served_version.h"
-#include "server/engine/step_task.h"
+#include "server/engine/session_task.h"
 
 namespace stepd {
 
@@ -42,6 +43,8 @@ struct EngineOptions {
   ContextLimits context;  // of a session
   absl::Duration idle_timeout = absl::InfiniteDuration();
   KvPolicy kv_policy = KvPolicy::kPin;
+  // Where they outlive the process; nullptr: nowhere. Must outlive the engine.
+  Journal* journal = nullptr;
 };
 
 // Thread safety: thread-safe.
@@ -81,8 +84,7 @@ class Engine {
   // blocks. On an error `done` is not called and nothing happened.
   // Errors: kResourceExhausted  OVERLOADED: the queue is full (retryable)
   //         kUnavailable        DRAINING
-  virtual absl::Status Submit(StepTask task) = 0;
-  virtual absl::Status Submit(ResetTask task) = 0;
+  virtual absl::Status Submit(Task task) = 0;
 
   // Refuses new tasks, finishes the queued ones, stops the threads. Blocks.
   virtual void Drain() = 0;

@@ -8,7 +8,9 @@
 #include <chrono>
 #include <cstddef>
 #include <exception>
+#include <memory>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <variant>
 
@@ -38,8 +40,21 @@ constexpr MonotonicDuration kAnswerMargin = std::chrono::milliseconds(50);
 constexpr int kMaxExpiredAtOnce = 256;
 
 const std::string& ActorOf(const Task& task) {
+  static const std::string none;
   return std::visit(
-      [](const auto& t) -> const std::string& { return t.actor_id; }, task);
+      [](const auto& t) -> const std::string& {
+        if constexpr (std::is_same_v<decltype(t), const ListTask&>) {
+          return none;
+        } else {
+          return t.actor_id;
+        }
+      },
+      task);
+}
+
+std::shared_ptr<const std::string> TakeInputs(StepTask* task) {
+  if (task->session_inputs.empty()) return nullptr;
+  return std::make_shared<const std::string>(std::move(task->session_inputs));
 }
 
 absl::Status ComputationFailed(const std::string& id) {
@@ -55,28 +70,34 @@ Executor::Executor(Parts parts, const ExecutorOptions& options)
       options_(options),
       observer_(parts.observer),
       clock_(parts.clock),
-      budget_(parts.budget),
       versions_(
           std::move(parts.version), std::move(parts.runner), options.kv_policy,
           options.kv_policy == KvPolicy::kPin || !spec_.session_fields.empty()),
+      store_(
+          spec_,
+          {&versions_, parts.budget, parts.observer, parts.journal != nullptr},
+          options.num_blocks, options.first_epoch),
+      journal_(parts.journal, parts.clock),
+      session_tasks_(options.index, &store_, &journal_),
       slicer_(spec_, &versions_.policy(), options.context),
-      admission_(spec_, slicer_, options.context, options.num_blocks),
-      pool_(options.num_blocks),
-      table_({StepLayout(spec_.fields).fixed_bytes(), spec_.num_prefix_tokens}),
+      admission_(spec_, slicer_, options.context, store_.blocks()),
       ready_(options.batching),
       patience_(options.batching.max_wait) {}
 
-Executor::~Executor() {
-  assert(num_unfinished_ == 0);
-  budget_->Release(num_open_);
-}
+Executor::~Executor() { assert(num_unfinished_ == 0); }
 
 void Executor::Admit(QueuedTask task, MonotonicTime now) {
-  Session* session = table_.FindOrCreate(ActorOf(task.task), task.actor_hash);
+  if (auto* list = std::get_if<ListTask>(&task.task)) {
+    session_tasks_.List(std::move(*list), now);
+    ++num_finished_;
+    return;
+  }
+  Session* session =
+      store_.table().FindOrCreate(ActorOf(task.task), task.actor_hash);
   if (session->num_steps() > 0 && session->first_work == nullptr) {
     patience_.OnReturn(task.submitted - session->last_use, expected_batch_);
   }
-  table_.MarkBusy(session);
+  store_.table().MarkBusy(session);
   Work* work = works_.New();
   work->task = std::move(task.task);
   work->submitted = task.submitted;
@@ -109,9 +130,9 @@ void Executor::RollOut(std::shared_ptr<const Rollout> rollout,
   if (versions_.kv_policy() == KvPolicy::kPin) return;
   // Their next step leaves the version that prepared their inputs; who is idle
   // would keep it for long.
-  for (Session* session = table_.OldestResident(); session != nullptr;
+  for (Session* session = store_.table().OldestResident(); session != nullptr;
        session = SessionTable::NextResident(session)) {
-    ForgetInputs(session);
+    store_.blocks().ForgetInputs(session);
   }
 }
 
@@ -123,8 +144,8 @@ FireTime Executor::NextFire(MonotonicTime now) {
   const MonotonicDuration wait = patience_.Wait(expected_batch_);
   if (wait > MonotonicDuration::zero() && !ready_.empty()) {
     conditions.num_recent_idle =
-        table_.CountRecent(now - patience_.Window(expected_batch_));
-    const Session* newest = table_.NewestIdle();
+        store_.table().CountRecent(now - patience_.Window(expected_batch_));
+    const Session* newest = store_.table().NewestIdle();
     conditions.wait_until =
         wait + (patience_.counts_from_answer() && newest != nullptr
                     ? newest->last_use
@@ -163,7 +184,7 @@ void Executor::RunBatch(MonotonicTime now) {
 }
 
 MonotonicTime Executor::NextExpiry() const {
-  const Session* oldest = table_.OldestIdle();
+  const Session* oldest = store_.table().OldestIdle();
   if (oldest == nullptr || options_.idle_timeout == MonotonicDuration::max()) {
     return kInfiniteFuture;
   }
@@ -171,15 +192,20 @@ MonotonicTime Executor::NextExpiry() const {
 }
 
 void Executor::ExpireIdle(MonotonicTime now) {
+  const SessionEnd end =
+      journal_.exists() ? SessionEnd::kStored : SessionEnd::kExpired;
   int num_expired = 0;
+  std::string first;
   while (num_expired < kMaxExpiredAtOnce && NextExpiry() <= now) {
-    Session* session = table_.OldestIdle();
-    Empty(session);
-    table_.Erase(session);
-    observer_->OnSessionEnd(SessionEnd::kExpired);
+    Session* session = store_.table().OldestIdle();
+    if (num_expired == 0) first = session->actor_id;
+    store_.End(end, session);
+    store_.table().Erase(session);
     ++num_expired;
   }
-  if (num_expired > 0) observer_->OnGauges(options_.index, gauges());
+  if (num_expired == 0) return;
+  observer_->OnExpiry(num_expired, first);
+  observer_->OnGauges(options_.index, gauges());
 }
 
 std::int64_t Executor::TakeNumFinished() {
@@ -188,9 +214,9 @@ std::int64_t Executor::TakeNumFinished() {
 
 ExecutorGauges Executor::gauges() const {
   ExecutorGauges gauges;
-  gauges.num_sessions = num_open_;
-  gauges.num_blocks_used = pool_.num_used();
-  gauges.num_blocks = pool_.num_blocks();
+  gauges.num_sessions = store_.num_open();
+  gauges.num_blocks_used = pool().num_used();
+  gauges.num_blocks = pool().num_blocks();
   gauges.num_queued = num_unfinished_;
   return gauges;
 }
@@ -399,7 +425,7 @@ bool Executor::TryStart(Work* work, RunningVersion* version,
                         MonotonicTime now) {
   Session* session = work->session;
   absl::Status status = admission_.Check(*work);
-  if (status.ok()) status = Open(session);
+  if (status.ok()) status = store_.Open(session);
   if (!status.ok()) {
     Fail(work, std::move(status), now);
     return false;
@@ -407,7 +433,7 @@ bool Executor::TryStart(Work* work, RunningVersion* version,
   // What is overdue gets the next free blocks.
   const bool may_reserve =
       overdue_ == nullptr || overdue_ == work || work->is_single;
-  if (!may_reserve || !ReserveBlocks(session, slicer_.MostTokens(*work))) {
+  if (!may_reserve || !ReserveBlocks(*work)) {
     ++work->num_batches_blocked;
     if (overdue_ == nullptr &&
         work->num_batches_blocked >= kMaxBatchesBlocked) {
@@ -416,7 +442,7 @@ bool Executor::TryStart(Work* work, RunningVersion* version,
     return false;
   }
   if (session->num_steps() == 0) {
-    session->session_inputs = std::move(work->step().session_inputs);
+    session->session_inputs = TakeInputs(&work->step());
   }
   status = GoOnUnder(version, work);
   if (!status.ok()) {
@@ -429,8 +455,9 @@ bool Executor::TryStart(Work* work, RunningVersion* version,
   work->started = now;
   work->was_rebuilt = !session->is_cached();
   if (session->num_steps() > 0) {
-    work->reply.served_from =
-        session->is_cached() ? ServedFrom::kCache : ServedFrom::kLog;
+    work->reply.served_from = session->is_from_journal ? ServedFrom::kJournal
+                              : session->is_cached()   ? ServedFrom::kCache
+                                                       : ServedFrom::kLog;
   }
   return true;
 }
@@ -451,17 +478,6 @@ absl::Status Executor::GoOnUnder(RunningVersion* version, Work* work) {
   return PrepareInputs(*work);
 }
 
-absl::Status Executor::Open(Session* session) {
-  if (session->is_open) return absl::OkStatus();
-  if (!budget_->TryAcquire()) {
-    return Error(absl::StatusCode::kResourceExhausted, reason::kSessionsFull,
-                 "as many sessions as allowed are open");
-  }
-  session->is_open = true;
-  ++num_open_;
-  return absl::OkStatus();
-}
-
 // Where the session has none: it is new, or lost them with its blocks.
 absl::Status Executor::PrepareInputs(const Work& work) {
   Session* session = work.session;
@@ -469,8 +485,7 @@ absl::Status Executor::PrepareInputs(const Work& work) {
     return absl::OkStatus();
   }
   try {
-    auto prepared =
-        work.version->runner->PrepareInputs(session->session_inputs);
+    auto prepared = work.version->runner->PrepareInputs(InputsOf(*session));
     if (!prepared.ok()) return ComputationFailed(Report(prepared.status()));
     session->prepared_inputs = *std::move(prepared);
     return absl::OkStatus();
@@ -479,35 +494,21 @@ absl::Status Executor::PrepareInputs(const Work& work) {
   }
 }
 
-// All of the blocks or none. Takes them from idle sessions, least recently
-// used first, if too few are free.
-bool Executor::ReserveBlocks(Session* session, std::int64_t num_tokens) {
-  const std::int64_t num_missing =
-      admission_.BlocksFor(num_tokens) -
-      static_cast<std::int64_t>(session->blocks.size());
-  if (num_missing <= 0) return true;
-  while (pool_.num_free() < num_missing) {
-    Session* victim = table_.OldestResident();
-    if (victim == nullptr) return false;
-    table_.MarkEvicted(victim);
-    EvictBlocks(victim);
-  }
-  return pool_.Allocate(static_cast<std::int32_t>(num_missing),
-                        &session->blocks);
+bool Executor::ReserveBlocks(const Work& work) {
+  return store_.blocks().Reserve(slicer_.MostTokens(work),
+                                 slicer_.KeptTokens(work), work.session);
 }
 
 // Takes the blocks of steps that have not started, latest first, until
 // `beneficiary` can have what it needs.
 void Executor::EvictWaiting(Work* beneficiary) {
-  Session* session = beneficiary->session;
-  const std::int64_t num_tokens = slicer_.MostTokens(*beneficiary);
   for (const auto& [look, parked] : parked_) {
-    if (ReserveBlocks(session, num_tokens)) return;
-    EvictBlocks(parked->session);
+    if (ReserveBlocks(*beneficiary)) return;
+    store_.blocks().Evict(parked->session);
   }
   for (const ReadyQueue::List* list : {&ready_.singles(), &ready_.longs()}) {
     Work* work = list->back();
-    while (work != nullptr && !ReserveBlocks(session, num_tokens)) {
+    while (work != nullptr && !ReserveBlocks(*beneficiary)) {
       Work* previous = ReadyQueue::List::Previous(work);
       if (work != beneficiary) EvictUnlessStarted(work);
       work = previous;
@@ -517,7 +518,7 @@ void Executor::EvictWaiting(Work* beneficiary) {
 
 void Executor::EvictUnlessStarted(Work* work) {
   if (work->is_started || work->session->blocks.empty()) return;
-  EvictBlocks(work->session);
+  store_.blocks().Evict(work->session);
   ready_.Remove(work);
   MakeReady(work);  // what was a single step is a rebuild now
 }
@@ -586,11 +587,47 @@ void Executor::AdvanceBatch(MonotonicTime now) {
     if (!status.ok()) {
       Fail(work, std::move(status), now);
     } else if (work->num_steps_done == work->step().steps.size()) {
-      Commit(work, now);
+      CompleteReply(work);
+      computed_.push_back(work);
     } else {
       MakeReady(work);
     }
   }
+  CommitComputed(now);
+}
+
+void Executor::CompleteReply(Work* work) {
+  const StepTask& task = work->step();
+  const Session& session = *work->session;
+  work->reply.step_index =
+      static_cast<std::uint64_t>(session.num_steps()) + task.steps.size();
+  work->reply.epoch = session.epoch;
+  work->reply.model_version = work->version->number();
+  work->reply.context_version_min = work->context_versions.min;
+  work->reply.context_version_max = work->context_versions.max;
+  if (!task.step_index.has_value()) return;
+  work->answered = std::make_unique<AnsweredTask>();
+  work->answered->step_index = *task.step_index;
+  work->answered->content_hash = ContentHash(task);
+  work->answered->reply = work->reply;
+}
+
+// What the journal has not taken did not happen.
+void Executor::CommitComputed(MonotonicTime now) {
+  const std::vector<absl::Status> statuses = journal_.Write(computed_);
+  for (std::size_t i = 0; i < computed_.size(); ++i) {
+    Work* work = computed_[i];
+    if (statuses[i].ok()) {
+      Commit(work, now);
+      continue;
+    }
+    if (work->is_taken_over) {
+      store_.End(SessionEnd::kTakenOver, work->session);
+      work->session->is_looked_up = false;
+    }
+    Fail(work, statuses[i], now);
+  }
+  computed_.clear();
 }
 
 // The whole task is computed: its steps become steps of the session.
@@ -602,41 +639,18 @@ void Executor::Commit(Work* work, MonotonicTime now) {
   session.num_tokens = work->cached.num_tokens;
   session.num_cached_steps = session.num_steps();
   session.num_cached_tokens = session.num_tokens;
-  TrimBlocks(&session, admission_.BlocksFor(session.num_tokens), &pool_);
-  work->reply.step_index = static_cast<std::uint64_t>(session.num_steps());
-  work->reply.epoch = session.epoch;
+  session.answered = std::move(work->answered);
+  session.is_from_journal = false;
+  store_.blocks().Trim(session.num_tokens, &session);
   versions_.Join(work->version, &session.version);
   session.version.cached = work->context_versions;
   if (spec_.recomputes) {
-    DropBlocks(&session, &pool_);
-    ForgetInputs(&session);
+    store_.blocks().Drop(&session);
+    store_.blocks().ForgetInputs(&session);
   }
-  work->reply.model_version = work->version->number();
-  work->reply.context_version_min = work->context_versions.min;
-  work->reply.context_version_max = work->context_versions.max;
-  Remember(work);
   num_completed_ += static_cast<int>(work->step().steps.size());
-  if (work->step().is_ephemeral) {
-    observer_->OnSessionEnd(SessionEnd::kReset);
-    Empty(&session);
-  }
+  if (work->step().is_ephemeral) store_.End(SessionEnd::kEphemeral, &session);
   Finish(work, now);
-}
-
-// So that a retry of the task gets the same reply.
-void Executor::Remember(Work* work) {
-  const StepTask& task = work->step();
-  Session& session = *work->session;
-  if (!task.step_index.has_value()) {
-    session.answered.reset();
-    return;
-  }
-  if (session.answered == nullptr) {
-    session.answered = std::make_unique<AnsweredTask>();
-  }
-  session.answered->step_index = *task.step_index;
-  session.answered->content_hash = ContentHash(task);
-  session.answered->reply = work->reply;
 }
 
 // The session is as it was before the task; what the task wrote into blocks
@@ -645,12 +659,12 @@ void Executor::Fail(Work* work, absl::Status status, MonotonicTime now) {
   if (ReadyQueue::List::Has(work)) ready_.Remove(work);
   if (overdue_ == work) overdue_ = nullptr;
   Session* session = work->session;
-  TrimBlocks(session, admission_.BlocksFor(session->num_cached_tokens), &pool_);
+  store_.blocks().Trim(session->num_cached_tokens, session);
   if (work->version != nullptr &&
       work->version->number() != session->version.number()) {
     session->prepared_inputs.reset();
   }
-  if (session->num_steps() == 0) Empty(session);
+  if (session->num_steps() == 0) store_.Empty(session);
   work->status = std::move(status);
   Finish(work, now);
 }
@@ -668,9 +682,10 @@ void Executor::Finish(Work* work, MonotonicTime now) {
 // computation run here.
 void Executor::ServeNext(Session* session, MonotonicTime now) {
   while (Work* work = session->first_work) {
+    work->status = LookUp(session);
     if (!work->is_step()) {
-      RunReset(work);
-    } else if (MustCompute(work, now)) {
+      session_tasks_.Run(work, now);
+    } else if (work->status.ok() && MustCompute(work, now)) {
       MakeReady(work);
       return;
     }
@@ -678,20 +693,26 @@ void Executor::ServeNext(Session* session, MonotonicTime now) {
     finished_.push_back(work);
   }
   if (session->num_steps() == 0) {
-    table_.Erase(session);
+    store_.Empty(session);
+    store_.table().Erase(session);
   } else {
-    table_.MarkIdle(session, now);
+    store_.table().MarkIdle(session, now);
   }
 }
 
-void Executor::RunReset(Work* work) {
-  Session* session = work->session;
-  const auto& task = std::get<ResetTask>(work->task);
-  if (!session->is_open) return;
-  // A retry of a reset that was done before: the next session has begun.
-  if (task.epoch.has_value() && session->epoch >= *task.epoch) return;
-  observer_->OnSessionEnd(SessionEnd::kReset);
-  Empty(session);
+// A session that is not in memory may be in the journal.
+absl::Status Executor::LookUp(Session* session) {
+  if (session->is_looked_up || session->num_steps() > 0) {
+    return absl::OkStatus();
+  }
+  const auto record = journal_.Read(session->actor_id);
+  if (!record.ok()) return record.status();
+  session->is_looked_up = true;
+  if (!record->has_value()) return absl::OkStatus();
+  const absl::Status status = store_.Import(**record, session);
+  session->is_from_journal = status.ok();
+  session->is_looked_up = status.ok();
+  return status;
 }
 
 // False: the step has its answer, or its error, already.
@@ -712,43 +733,12 @@ bool Executor::MustCompute(Work* work, MonotonicTime now) {
   if (*order == StepOrder::kNewEpoch) {
     work->status = CheckWanted(task, now);
     if (!work->status.ok()) return false;
-    observer_->OnSessionEnd(SessionEnd::kReset);
-    Empty(session);
+    store_.End(SessionEnd::kReset, session);
   }
   if (session->num_steps() == 0) {
-    session->epoch = task.epoch.value_or(options_.first_epoch + num_opened_++);
+    session->epoch = task.epoch.has_value() ? *task.epoch : store_.NextEpoch();
   }
   return true;
-}
-
-// As if the actor had never come.
-void Executor::Empty(Session* session) {
-  DropBlocks(session, &pool_);
-  versions_.Leave(&session->version);
-  session->session_inputs = {};
-  session->answered.reset();
-  session->log = StepLog(table_.shape().fixed_step_bytes);
-  session->window_start = 0;
-  session->num_tokens = table_.shape().num_prefix_tokens;
-  session->num_cached_steps = 0;
-  if (!session->is_open) return;
-  session->is_open = false;
-  --num_open_;
-  budget_->Release(1);
-}
-
-// What was prepared of the session's inputs goes, and with it the need of the
-// version that prepared it.
-void Executor::ForgetInputs(Session* session) {
-  session->prepared_inputs.reset();
-  if (versions_.kv_policy() == KvPolicy::kPin) return;
-  versions_.Use(nullptr, &session->version.held);
-}
-
-void Executor::EvictBlocks(Session* session) {
-  DropBlocks(session, &pool_);
-  ForgetInputs(session);
-  observer_->OnSessionEnd(SessionEnd::kEvictedBlocks);
 }
 
 // Last of all, when every session is in order again.
@@ -767,7 +757,7 @@ void Executor::DeliverFinished(MonotonicTime now) {
 void Executor::Deliver(Work* work, MonotonicTime now) {
   if (!work->status.ok()) observer_->OnError(ReasonOf(work->status));
   if (!work->is_step()) {
-    std::get<ResetTask>(work->task).done(work->status);
+    work->delivery(std::move(work->status));
     return;
   }
   StepTask& task = work->step();

@@ -5,8 +5,8 @@
 // takes from its queue. No thread and no waiting in here: the engine's loop
 // calls, and tests call with a clock of their own.
 //
-// Invariants: (1) a block is used by at most one session (until sessions
-// share); (2) a session's log changes only when a whole task has been computed;
+// Invariants: (1) a block that is written is used by one session alone; (2) a
+// session's log changes only when a whole task has been computed;
 // whatever else happens to the task, the log and the counters are as before;
 // (3) tasks of one actor finish in the order in which they were admitted;
 // (4) a started step holds all the blocks it needs, so it always finishes;
@@ -17,7 +17,6 @@
 #ifndef STEPD_SERVER_ENGINE_EXECUTOR_H_
 #define STEPD_SERVER_ENGINE_EXECUTOR_H_
 
-#include <atomic>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -32,39 +31,21 @@
 #include "server/common/clock.h"
 #include "server/engine/admission.h"
 #include "server/engine/context.h"
+#include "server/engine/executor_journal.h"
+#include "server/engine/journal.h"
 #include "server/engine/observer.h"
 #include "server/engine/patience.h"
 #include "server/engine/ready_queue.h"
 #include "server/engine/running_versions.h"
 #include "server/engine/served_version.h"
 #include "server/engine/session.h"
-#include "server/engine/session_table.h"
+#include "server/engine/session_store.h"
+#include "server/engine/session_task_runner.h"
 #include "server/engine/slicer.h"
 #include "server/engine/step_queue.h"
 #include "server/engine/work.h"
 
 namespace stepd {
-
-// How many sessions may be open in the whole engine. Executors share one,
-// because actors do not hash evenly.
-//
-// Thread safety: thread-safe.
-class SessionBudget {
- public:
-  explicit SessionBudget(std::int64_t max_sessions) : num_free_(max_sessions) {}
-
-  bool TryAcquire() {
-    if (num_free_.fetch_sub(1, std::memory_order_relaxed) > 0) return true;
-    Release(1);
-    return false;
-  }
-  void Release(std::int64_t count) {
-    num_free_.fetch_add(count, std::memory_order_relaxed);
-  }
-
- private:
-  std::atomic<std::int64_t> num_free_;
-};
 
 struct ExecutorOptions {
   int index = 0;  // names the executor to the observer
@@ -86,6 +67,7 @@ class Executor {
     SessionBudget* budget = nullptr;
     Observer* observer = nullptr;
     const Clock* clock = nullptr;
+    Journal* journal = nullptr;  // nullptr: sessions end with the process
   };
   Executor(Parts parts, const ExecutorOptions& options);
   // REQUIRES: every admitted task has finished.
@@ -126,9 +108,9 @@ class Executor {
   ExecutorGauges gauges() const;
   // For inspection: nullptr if the actor has no session.
   const Session* FindSession(absl::string_view actor_id) const {
-    return table_.Find(actor_id);
+    return store_.table().Find(actor_id);
   }
-  const BlockPool& pool() const { return pool_; }
+  const BlockPool& pool() const { return store_.blocks().pool(); }
 
  private:
   enum class Taken { kYes, kNo, kNoRoom };
@@ -151,9 +133,8 @@ class Executor {
   // Starting a step: what it needs before its first batch.
   bool TryStart(Work* work, RunningVersion* version, MonotonicTime now);
   absl::Status GoOnUnder(RunningVersion* version, Work* work);
-  absl::Status Open(Session* session);
   absl::Status PrepareInputs(const Work& work);
-  bool ReserveBlocks(Session* session, std::int64_t num_tokens);
+  bool ReserveBlocks(const Work& work);
   void EvictWaiting(Work* beneficiary);
   void EvictUnlessStarted(Work* work);
 
@@ -165,16 +146,14 @@ class Executor {
   void AdvanceBatch(MonotonicTime now);
 
   // Ending tasks.
+  void CompleteReply(Work* work);
+  void CommitComputed(MonotonicTime now);
   void Commit(Work* work, MonotonicTime now);
-  void Remember(Work* work);
   void Fail(Work* work, absl::Status status, MonotonicTime now);
   void Finish(Work* work, MonotonicTime now);
   void ServeNext(Session* session, MonotonicTime now);
-  void RunReset(Work* work);
+  absl::Status LookUp(Session* session);
   bool MustCompute(Work* work, MonotonicTime now);
-  void Empty(Session* session);
-  void EvictBlocks(Session* session);
-  void ForgetInputs(Session* session);
   void DeliverFinished(MonotonicTime now);
   void Deliver(Work* work, MonotonicTime now);
 
@@ -183,24 +162,22 @@ class Executor {
   const ExecutorOptions options_;
   Observer* const observer_;
   const Clock* const clock_;
-  SessionBudget* const budget_;
 
   RunningVersions versions_;  // their runners outlive prepared inputs
+  SessionStore store_;
+  ExecutorJournal journal_;
+  SessionTaskRunner session_tasks_;
   Slicer slicer_;
   const Admission admission_;
-  BlockPool pool_;
-  SessionTable table_;
   WorkPool works_;
   ReadyQueue ready_;
   Patience patience_;
   // Steps that wait for a newer version, by when they are looked at again.
   std::multimap<MonotonicTime, Work*> parked_;
-  std::int64_t num_open_ = 0;
   std::int64_t num_unfinished_ = 0;
   std::int64_t num_finished_ = 0;
   std::int64_t num_failures_ = 0;
-  std::uint64_t num_opened_ = 0;  // without an epoch
-  int num_completed_ = 0;         // of the current batch
+  int num_completed_ = 0;  // of the current batch
   bool is_draining_ = false;
   // The last batch had no room for anything long: the next one begins with it.
   bool were_longs_passed_over_ = false;
@@ -216,6 +193,7 @@ class Executor {
   StepBatch batch_;
   std::vector<SessionSlice> spare_slices_;
   StepResult result_;
+  std::vector<Work*> computed_;  // by it, to the end
   std::vector<Work*> finished_;
 };
 

@@ -33,6 +33,14 @@ absl::string_view Name(SessionEnd end) {
       return "evicted_blocks";
     case SessionEnd::kReset:
       return "reset";
+    case SessionEnd::kClosed:
+      return "closed";
+    case SessionEnd::kEphemeral:
+      return "ephemeral";
+    case SessionEnd::kStored:
+      return "stored";
+    case SessionEnd::kTakenOver:
+      return "taken_over";
   }
   std::abort();
 }

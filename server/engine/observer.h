@@ -42,9 +42,16 @@ struct StepRecord {
   bool was_repeated = false;  // the stored reply of a task answered before
 };
 
-// What a session lost: all of it, or (kEvictedBlocks) only its KV cache, which
-// its next step rebuilds.
-enum class SessionEnd { kExpired, kEvictedBlocks, kReset };
+// How a session, or a part of it, came to an end.
+enum class SessionEnd {
+  kExpired,        // idle for too long
+  kEvictedBlocks,  // only its KV cache, which its next step rebuilds
+  kReset,          // by a Reset, or by a step of the next epoch
+  kClosed,         // by a Close
+  kEphemeral,      // by the end of its only call
+  kStored,         // only its memory: the journal has it
+  kTakenOver,      // another server has it
+};
 absl::string_view Name(SessionEnd end);
 
 // Totals of one executor.
@@ -72,6 +79,11 @@ class Observer {
     (void)status;
   }
   virtual void OnSessionEnd(SessionEnd end) = 0;
+  // So many idle sessions ended at once, the first of them this actor's.
+  virtual void OnExpiry(std::int64_t num_sessions, absl::string_view actor_id) {
+    (void)num_sessions;
+    (void)actor_id;
+  }
   // After every batch.
   virtual void OnGauges(int executor, const ExecutorGauges& gauges) = 0;
 };

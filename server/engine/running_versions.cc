@@ -100,6 +100,15 @@ void RunningVersions::Join(RunningVersion* version, ContextVersion* context) {
   if (are_held_) Use(version, &context->held);
 }
 
+void RunningVersions::Copy(const ContextVersion& source, ContextVersion* copy) {
+  assert(copy->tally == nullptr);
+  copy->tally = source.tally;
+  copy->cached = source.cached;
+  if (copy->tally == nullptr) return;
+  copy->tally->num_sessions.fetch_add(1, std::memory_order_relaxed);
+  if (source.held != nullptr) Use(source.held, &copy->held);
+}
+
 void RunningVersions::Leave(ContextVersion* context) {
   if (context->tally == nullptr) return;
   context->tally->num_sessions.fetch_sub(1, std::memory_order_relaxed);

@@ -73,6 +73,11 @@ class RunningVersions {
   // same in all versions.
   const Policy& policy() const { return *stable_->served->policy(); }
 
+  // PolicyRunner::CopyBlock(): all of them have one memory of keys and values.
+  void CopyBlock(std::int32_t from, std::int32_t to) {
+    stable_->runner->CopyBlock(from, to);
+  }
+
   // The version that a step is computed under; nullptr: there is none yet that
   // is new enough. `begins_context`: the step begins a context.
   // Errors: kFailedPrecondition  MODEL_VERSION: waiting would not help
@@ -87,6 +92,9 @@ class RunningVersions {
 
   // A session's context goes on under `version`.
   void Join(RunningVersion* version, ContextVersion* context);
+  // A copy of a session has the version of its source.
+  // REQUIRES: `copy` is of a session that has no context.
+  void Copy(const ContextVersion& source, ContextVersion* copy);
   // It has no context any more.
   void Leave(ContextVersion* context);
 

@@ -10,59 +10,23 @@
 #ifndef STEPD_SERVER_ENGINE_SESSION_H_
 #define STEPD_SERVER_ENGINE_SESSION_H_
 
-#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/strings/string_view.h"
-#include "model/kv_cache/block_pool.h"
 #include "model/step.h"
 #include "server/common/clock.h"
 #include "server/engine/context.h"
 #include "server/engine/intrusive_list.h"
 #include "server/engine/running_versions.h"
 #include "server/engine/session_record.h"
-#include "server/engine/step_task.h"
+#include "server/engine/step_log.h"
 
 namespace stepd {
 
 struct Work;
-
-// Encoded steps in one piece of memory, growing at the end and shrinking at the
-// front in amortised O(1). Steps keep their index when those before them go.
-class StepLog {
- public:
-  // `fixed_bytes` as StepLayout::fixed_bytes(): steps of one size need no
-  // offsets.
-  explicit StepLog(std::int64_t fixed_bytes) : fixed_bytes_(fixed_bytes) {}
-
-  // Ever appended.
-  std::int64_t num_steps() const { return num_steps_; }
-  std::int64_t first_step() const { return first_step_; }
-  std::size_t num_bytes() const { return bytes_.size(); }
-  // REQUIRES: first_step() <= i < num_steps(). Valid until the log changes.
-  absl::string_view operator[](std::int64_t i) const;
-
-  // REQUIRES: every step has `fixed_bytes` bytes unless that is -1.
-  void Append(const EncodedSteps& steps);
-  // Forgets the steps before step `i` <= num_steps().
-  void DropBefore(std::int64_t i);
-
- private:
-  // Where step `i` <= num_steps() begins in `bytes_`.
-  std::size_t OffsetOf(std::int64_t i) const;
-
-  std::int64_t fixed_bytes_;
-  std::int64_t first_step_ = 0;
-  std::int64_t num_steps_ = 0;
-  std::string bytes_;
-  // Ends of the steps from first_step_ on, less dropped_bytes_; empty for a
-  // fixed size.
-  std::vector<std::uint64_t> ends_;
-  std::uint64_t dropped_bytes_ = 0;
-};
 
 // What all sessions of a policy have in common.
 struct SessionShape {
@@ -94,7 +58,8 @@ struct Session {
   const std::uint64_t actor_hash;  // StableHash(actor_id)
   std::uint64_t epoch = 0;
 
-  std::string session_inputs;  // encoded; empty if the policy reads none
+  // Encoded; nullptr if there are none. Forks share them.
+  std::shared_ptr<const std::string> session_inputs;
   StepLog log;
   std::int64_t window_start = 0;  // first step of the log in the context
   std::int64_t num_tokens;  // of the prefix and of the steps in the context
@@ -112,6 +77,10 @@ struct Session {
 
   // Counts against max_sessions.
   bool is_open = false;
+  // The journal was asked for it.
+  bool is_looked_up = false;
+  // Its log came from there, and no step was taken since.
+  bool is_from_journal = false;
   MonotonicTime last_use{};
 
   // Queued and running work of this actor, oldest first.
@@ -124,15 +93,11 @@ struct Session {
   ListLink<Session> resident_link;
 };
 
-// The blocks' content is void; they stay the session's.
-void ForgetCached(Session* session);
-
-// Gives every block back, and what was prepared of the inputs; the next step
-// rebuilds them.
-void DropBlocks(Session* session, BlockPool* pool);
-
-// Gives back the blocks after the first `num_kept`.
-void TrimBlocks(Session* session, std::int64_t num_kept, BlockPool* pool);
+// The session's inputs, encoded; empty if there are none.
+inline absl::string_view InputsOf(const Session& session) {
+  return session.session_inputs == nullptr ? absl::string_view()
+                                           : *session.session_inputs;
+}
 
 }  // namespace stepd
 

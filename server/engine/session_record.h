@@ -13,6 +13,8 @@
 #include <optional>
 #include <string>
 
+#include "absl/status/statusor.h"
+#include "model/policy.h"
 #include "server/engine/encoded_steps.h"
 #include "server/engine/step_task.h"
 
@@ -37,6 +39,14 @@ struct SessionRecord {
 
   std::uint64_t num_steps() const { return first_step + steps.size(); }
 };
+
+// Tokens of its context, prefix included, if `policy` can go on from there.
+// Nothing in a record is trusted.
+// Errors: kInvalidArgument  RECORD: no step; a step or session inputs that are
+//                           no encoding of the policy's fields, or out of
+//                           their range; the message says which
+absl::StatusOr<std::int64_t> CheckRecord(const SessionRecord& record,
+                                         const Policy& policy);
 
 }  // namespace stepd
 

@@ -56,8 +56,18 @@ class SessionTable {
   Session* OldestResident() const { return resident_.front(); }
   // Most recently used; nullptr: none.
   Session* NewestIdle() const { return idle_.back(); }
+
   static Session* NextResident(Session* session) {
     return IntrusiveList<Session, &Session::resident_link>::Next(session);
+  }
+
+  // Every one, in no order, until `visit` (a bool of a const Session&) gives
+  // false.
+  template <typename Visit>
+  void ForEach(const Visit& visit) const {
+    for (const std::unique_ptr<Session>& session : sessions_) {
+      if (!visit(*session)) return;
+    }
   }
 
   // Idle sessions that were used at `since` or later. Those that an earlier

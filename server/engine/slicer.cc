@@ -104,6 +104,12 @@ std::int64_t Slicer::ContextSteps(const Work& work) const {
   return EndOf(work) - begin;
 }
 
+std::int64_t Slicer::KeptTokens(const Work& work) const {
+  const Session& session = *work.session;
+  const std::int64_t begin = EndOf(work) - ContextSteps(work);
+  return begin == session.window_start ? session.num_cached_tokens : 0;
+}
+
 std::int64_t Slicer::MostTokens(const Work& work) const {
   const Session& session = *work.session;
   const bool forgets = limits_.forgets(std::get<StepTask>(work.task).boundary);
@@ -147,7 +153,7 @@ void Slicer::Fill(Work* work, std::int64_t max_tokens,
   slice->steps.clear();
   slice->num_cached_tokens = work->cached.num_tokens;
   slice->blocks = session.blocks;
-  slice->session_inputs = session.session_inputs;
+  slice->session_inputs = InputsOf(session);
   slice->prepared_inputs = session.prepared_inputs.get();
   if (spec_.recomputes) {
     FillWithAll(work, slice);

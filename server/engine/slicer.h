@@ -37,6 +37,8 @@ class Slicer {
   std::int64_t TokensLeft(const Work& work) const;
   // Steps of the context that `work` ends with.
   std::int64_t ContextSteps(const Work& work) const;
+  // Cached tokens that `work` does not write over.
+  std::int64_t KeptTokens(const Work& work) const;
   // Tokens of the longest context that `work` goes through.
   std::int64_t MostTokens(const Work& work) const;
   // The next slice is the first one of a context.

@@ -14,21 +14,18 @@
 
 #include <cstdint>
 #include <optional>
-#include <variant>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "server/common/clock.h"
 #include "server/common/mutex.h"
-#include "server/engine/step_task.h"
+#include "server/engine/session_task.h"
 
 namespace stepd {
 
-using Task = std::variant<StepTask, ResetTask>;
-
 struct QueuedTask {
   Task task;
-  std::uint64_t actor_hash = 0;  // StableHash of the task's actor
+  std::uint64_t actor_hash = 0;  // StableHash of the task's actor, if any
   MonotonicTime submitted{};
 };
 

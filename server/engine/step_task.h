@@ -113,15 +113,6 @@ struct StepTask {
   StepDone done;
 };
 
-// Empties an actor's session, in order with its steps.
-struct ResetTask {
-  std::string actor_id;
-  // Of the session that comes next: nothing is left to do when the actor's
-  // session is of this epoch, or a later one. Absent: there is.
-  std::optional<std::uint64_t> epoch;
-  absl::AnyInvocable<void(absl::Status)> done;
-};
-
 }  // namespace stepd
 
 #endif  // STEPD_SERVER_ENGINE_STEP_TASK_H_

@@ -12,8 +12,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <memory>
 #include <vector>
 
+#include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
 #include "server/common/clock.h"
 #include "server/engine/context.h"
@@ -67,6 +69,13 @@ struct Work {
 
   absl::Status status;  // how it ended
   StepReply reply;      // rows answered so far
+  // The reply as it will be kept; nullptr without a step index.
+  std::unique_ptr<AnsweredTask> answered;
+  // Another server has written the session.
+  bool is_taken_over = false;
+
+  // Not a step: completes the task with its status.
+  absl::AnyInvocable<void(absl::Status)> delivery;
 
   StepTask& step() { return std::get<StepTask>(task); }
   std::int64_t slice_tokens() const {

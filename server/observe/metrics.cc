@@ -59,7 +59,7 @@ constexpr std::array<const char*, kNumJournalCalls> kJournalCallNames = {
 constexpr std::size_t kNumFireReasons =
     static_cast<std::size_t>(FireReason::kDraining) + 1;
 constexpr std::size_t kNumSessionEnds =
-    static_cast<std::size_t>(SessionEnd::kReset) + 1;
+    static_cast<std::size_t>(SessionEnd::kTakenOver) + 1;
 
 class PrometheusMetrics final : public Metrics {
  public:

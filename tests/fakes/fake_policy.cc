@@ -3,6 +3,7 @@
 
 #include "tests/fakes/fake_policy.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <cstring>
 #include <limits>
@@ -170,6 +171,14 @@ class FakeRunner : public PolicyRunner {
       return absl::InternalError("told to fail");
     }
     return absl::OkStatus();
+  }
+
+  void CopyBlock(std::int32_t from, std::int32_t to) override {
+    const auto first = [this](std::int32_t block) {
+      return memory_->records.begin() +
+             block * std::ptrdiff_t{options_.tokens_per_block};
+    };
+    std::copy_n(first(from), options_.tokens_per_block, first(to));
   }
 
   absl::StatusOr<std::shared_ptr<const PreparedInputs>> PrepareInputs(

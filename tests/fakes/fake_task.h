@@ -20,6 +20,7 @@
 #include "server/common/mutex.h"
 #include "server/engine/context.h"
 #include "server/engine/sampling.h"
+#include "server/engine/session_task.h"
 #include "server/engine/step_task.h"
 #include "tests/fakes/fake_policy.h"
 

@@ -64,15 +64,14 @@ class WatchedEngine : public Engine {
   absl::Status RollOut(const Rollout& rollout) override {
     return engine_->RollOut(rollout);
   }
-  absl::Status Submit(StepTask task) override {
-    const auto is_cancelled = task.is_cancelled;
+  absl::Status Submit(Task task) override {
+    const auto* step = std::get_if<StepTask>(&task);
+    if (step == nullptr) return engine_->Submit(std::move(task));
+    const auto is_cancelled = step->is_cancelled;
     const absl::Status status = engine_->Submit(std::move(task));
     MutexLock lock(&mu_);
     submitted_.push_back(is_cancelled);
     return status;
-  }
-  absl::Status Submit(ResetTask task) override {
-    return engine_->Submit(std::move(task));
   }
   void Drain() override { engine_->Drain(); }
 

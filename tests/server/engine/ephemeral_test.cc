@@ -47,7 +47,7 @@ TEST_F(EphemeralTest, ASessionMayBeOneCallLong) {
   EXPECT_EQ(executor_->gauges().num_sessions, 0);
   EXPECT_EQ(executor_->gauges().num_blocks_used, 0);
   EXPECT_THAT(observer_.records().session_ends,
-              ElementsAre(SessionEnd::kReset));
+              ElementsAre(SessionEnd::kEphemeral));
   // Its place among the sessions is free again.
   const Answer* other = Step("b", {6});
   RunBatch();

@@ -43,12 +43,9 @@ class ExactlyOnceTest : public ExecutorFixture {
   }
   Answer* ResetTo(std::uint64_t epoch) {
     answers_.emplace_back();
-    QueuedTask queued;
-    queued.actor_hash = StableHash("a");
     ResetTask reset = MakeFakeReset("a", &answers_.back());
     reset.epoch = epoch;
-    queued.task = std::move(reset);
-    executor_->Admit(std::move(queued), clock_.Now());
+    SubmitOther(std::move(reset));
     return &answers_.back();
   }
   std::int64_t NumForwards() const {

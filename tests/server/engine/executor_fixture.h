@@ -56,7 +56,7 @@ class ExecutorFixture : public testing::Test {
     if (runner == nullptr) runner = *policy_->CreateRunner(runner_options);
     executor_ = std::make_unique<Executor>(
         Executor::Parts{FakeVersion(1, policy_.get()), std::move(runner),
-                        budget_.get(), &observer_, &clock_},
+                        budget_.get(), &observer_, &clock_, journal_},
         options_);
   }
 
@@ -67,6 +67,15 @@ class ExecutorFixture : public testing::Test {
     return MakeFakeTask(actor, xs, policy_options_, *answer);
   }
   void Submit(StepTask task) {
+    QueuedTask queued;
+    queued.actor_hash = StableHash(task.actor_id);
+    queued.task = std::move(task);
+    queued.submitted = clock_.Now();
+    executor_->Admit(std::move(queued), clock_.Now());
+  }
+  // Any other task.
+  template <typename AnyTask>
+  void SubmitOther(AnyTask task) {
     QueuedTask queued;
     queued.actor_hash = StableHash(task.actor_id);
     queued.task = std::move(task);
@@ -120,6 +129,7 @@ class ExecutorFixture : public testing::Test {
 
   FakePolicyOptions policy_options_;  // four tokens per block
   ExecutorOptions options_;
+  Journal* journal_ = nullptr;
   std::int64_t max_sessions_ = 1000;
   FakeClock clock_;
   RecordingObserver observer_;

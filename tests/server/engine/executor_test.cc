@@ -384,6 +384,7 @@ class ScriptedRunner : public PolicyRunner {
   absl::Status Forward(const StepBatch& batch, StepResult* result) override {
     return script_(batch, result);
   }
+  void CopyBlock(std::int32_t, std::int32_t) override {}
 
  private:
   const Script script_;

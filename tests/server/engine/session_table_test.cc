@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
+#include "model/kv_cache/block_pool.h"
 
 namespace stepd {
 namespace {

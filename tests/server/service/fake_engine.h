@@ -33,18 +33,15 @@ class FakeEngine : public Engine {
     return absl::UnimplementedError("this engine has one version");
   }
 
-  absl::Status Submit(StepTask task) override {
+  absl::Status Submit(Task task) override {
     MutexLock lock(&mu_);
     if (!refusal_.ok()) return refusal_;
-    steps_.push_back(std::move(task));
-    max_queued_ = std::max(max_queued_, steps_.size());
-    changed_.NotifyAll();
-    return absl::OkStatus();
-  }
-  absl::Status Submit(ResetTask task) override {
-    MutexLock lock(&mu_);
-    if (!refusal_.ok()) return refusal_;
-    resets_.push_back(std::move(task));
+    if (auto* step = std::get_if<StepTask>(&task)) {
+      steps_.push_back(std::move(*step));
+      max_queued_ = std::max(max_queued_, steps_.size());
+    } else {
+      resets_.push_back(std::get<ResetTask>(std::move(task)));
+    }
     changed_.NotifyAll();
     return absl::OkStatus();
   }

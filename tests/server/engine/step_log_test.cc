@@ -1,19 +1,16 @@
 // Copyright 2026 The stepd authors
 // SPDX-License-Identifier: Apache-2.0
 
-#include "server/engine/session.h"
+#include "server/engine/step_log.h"
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
-#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
 namespace stepd {
 namespace {
-
-using testing::ElementsAre;
-using testing::IsEmpty;
 
 EncodedSteps Steps(const std::vector<std::string>& steps) {
   EncodedSteps encoded;
@@ -72,36 +69,58 @@ TEST(StepLog, ForgetsItsFirstStepsAndKeepsTheOthersIndices) {
   }
 }
 
-TEST(Session, GivesBlocksBackFromTheEnd) {
-  BlockPool pool(8);
-  Session session("a", 1, SessionShape{3});
-  ASSERT_TRUE(pool.Allocate(5, &session.blocks));
-  const std::vector<std::int32_t> before = session.blocks;
+TEST(StepLog, GoesOnFromAnyIndex) {
+  StepLog log(/*fixed_bytes=*/2, /*first_step=*/70);
+  log.Append(Steps({"aa", "bb"}));
 
-  TrimBlocks(&session, 2, &pool);
-  EXPECT_THAT(session.blocks, ElementsAre(before[0], before[1]));
-  EXPECT_EQ(pool.num_used(), 2);
-  TrimBlocks(&session, 4, &pool);
-  EXPECT_EQ(pool.num_used(), 2);
+  EXPECT_EQ(log.first_step(), 70);
+  EXPECT_EQ(log.num_steps(), 72);
+  EXPECT_EQ(log[71], "bb");
 }
 
-TEST(Session, ForgetsItsCacheWithItsBlocks) {
-  BlockPool pool(8);
-  Session session("a", 1, SessionShape{3});
-  session.log.Append(Steps({"abc", "def"}));
-  ASSERT_TRUE(pool.Allocate(2, &session.blocks));
-  session.num_tokens = session.num_cached_tokens = 6;
-  session.num_cached_steps = 2;
-  ASSERT_TRUE(session.is_cached());
+TEST(StepLog, FindsEveryStepOfManyPages) {
+  for (const std::int64_t fixed_bytes : {-1, 4}) {
+    StepLog log(fixed_bytes);
+    std::vector<std::string> steps;
+    for (int i = 1000; i < 1300; ++i) steps.push_back(std::to_string(i));
+    log.Append(Steps(steps));
+    log.DropBefore(130);
+    for (int i = 130; i < 300; ++i) EXPECT_EQ(log[i], steps[std::size_t(i)]);
+    EXPECT_EQ(log.num_bytes(), 170U * 4);
+  }
+}
 
-  DropBlocks(&session, &pool);
+TEST(StepLog, LargeStepsEndTheirPageAlone) {
+  StepLog log(/*fixed_bytes=*/-1);
+  const std::string large(100000, 'x');
+  log.Append(Steps({large, "a", large}));
+  EXPECT_EQ(log[0], large);
+  EXPECT_EQ(log[1], "a");
+  EXPECT_EQ(log[2], large);
+}
 
-  EXPECT_THAT(session.blocks, IsEmpty());
-  EXPECT_EQ(pool.num_used(), 0);
-  EXPECT_EQ(session.num_cached_tokens, 0);
-  EXPECT_FALSE(session.is_cached());
-  EXPECT_EQ(session.num_tokens, 6);
-  EXPECT_EQ(session.num_steps(), 2);
+TEST(StepLog, CopiesGoTheirOwnWays) {
+  for (const std::int64_t fixed_bytes : {-1, 2}) {
+    StepLog log(fixed_bytes);
+    for (int i = 0; i < 100; ++i)
+      log.Append(Steps({std::to_string(10 + i % 90)}));
+    StepLog copy = log;
+    log.Append(Steps({"aa", "bb"}));
+    copy.Append(Steps({"cc"}));
+    copy.DropBefore(99);
+    StepLog again = copy;
+    copy.Append(Steps({"dd"}));
+
+    EXPECT_EQ(log.num_steps(), 102);
+    EXPECT_EQ(log[0], "10");
+    EXPECT_EQ(log[100], "aa");
+    EXPECT_EQ(log[101], "bb");
+    EXPECT_EQ(copy[99], "19");
+    EXPECT_EQ(copy[100], "cc");
+    EXPECT_EQ(copy[101], "dd");
+    EXPECT_EQ(again.num_steps(), 101);
+    EXPECT_EQ(again[100], "cc");
+  }
 }
 
 }  // namespace

@@ -1,0 +1,90 @@
+// Copyright 2026 The stepd authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// What else can be asked about one actor's session, in order with its steps:
+// plain data and a completion, as a StepTask is. Every `done` is called exactly
+// once, from an executor's thread; it must not block.
+
+#ifndef STEPD_SERVER_ENGINE_SESSION_TASK_H_
+#define STEPD_SERVER_ENGINE_SESSION_TASK_H_
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "absl/functional/any_invocable.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "server/engine/session_info.h"
+#include "server/engine/session_record.h"
+#include "server/engine/step_task.h"
+
+namespace stepd {
+
+// Empties an actor's session. An unknown actor is no error.
+struct ResetTask {
+  std::string actor_id;
+  // Of the session that comes next: nothing is left to do when the actor's
+  // session is of this epoch, or a later one. Absent: there is.
+  std::optional<std::uint64_t> epoch;
+  SessionEnd end = SessionEnd::kReset;
+  absl::AnyInvocable<void(absl::Status)> done;
+};
+
+struct ForkResult {
+  std::uint64_t epoch = 0;  // of the new sessions
+  // The source; nullptr unless it was wanted.
+  std::shared_ptr<const SessionRecord> record;
+};
+
+// Sessions for new actors that begin as copies of this actor's.
+struct ForkTask {
+  std::string actor_id;
+  std::vector<std::string> forks;  // all different
+  // Of the new sessions; absent: the server's choice.
+  std::optional<std::uint64_t> epoch;
+  bool wants_record = false;
+  // Errors: kNotFound            SESSION_UNKNOWN: the source has no step
+  //         kAlreadyExists       SESSION_EXISTS: a fork has a session
+  //         kResourceExhausted   SESSIONS_FULL
+  absl::AnyInvocable<void(absl::StatusOr<ForkResult>)> done;
+};
+
+// Errors: kNotFound  SESSION_UNKNOWN
+struct InspectTask {
+  std::string actor_id;
+  absl::AnyInvocable<void(absl::StatusOr<SessionInfo>)> done;
+};
+
+// Errors: kNotFound  SESSION_UNKNOWN
+struct ExportTask {
+  std::string actor_id;
+  absl::AnyInvocable<void(absl::StatusOr<SessionRecord>)> done;
+};
+
+struct ImportTask {
+  std::string actor_id;  // whatever name the record has
+  std::shared_ptr<const SessionRecord> record;
+  std::optional<std::uint64_t> epoch;  // absent: the record's
+  // Errors: kAlreadyExists      SESSION_EXISTS
+  //         kInvalidArgument    RECORD
+  //         kResourceExhausted  SESSIONS_FULL
+  absl::AnyInvocable<void(absl::Status)> done;
+};
+
+// Of all sessions in memory, in no order.
+struct ListTask {
+  std::string actor_prefix;
+  std::int64_t max_sessions = 0;  // of each executor
+  absl::AnyInvocable<void(absl::StatusOr<SessionList>)> done;
+};
+
+using Task = std::variant<StepTask, ResetTask, ForkTask, InspectTask,
+                          ExportTask, ImportTask, ListTask>;
+
+}  // namespace stepd
+
+#endif  // STEPD_SERVER_ENGINE_SESSION_TASK_H_

@@ -1,0 +1,201 @@
+// Copyright 2026 The stepd authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// What an executor writes into a journal, and takes out of it.
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "server/common/error.h"
+#include "server/engine/executor.h"
+#include "tests/fakes/fake_journal.h"
+#include "tests/server/engine/executor_fixture.h"
+
+namespace stepd {
+namespace {
+
+using std::chrono::seconds;
+using testing::ElementsAre;
+using testing::IsEmpty;
+
+class ExecutorJournalTest : public ExecutorFixture {
+ protected:
+  ExecutorJournalTest() { journal_ = &fake_; }
+
+  // A new process with the same journal.
+  void Restart() {
+    executor_.reset();
+    Start();
+  }
+  Answer* StepAt(std::uint64_t index, const std::vector<std::int64_t>& xs) {
+    Answer* answer = nullptr;
+    StepTask task = Task("a", xs, &answer);
+    task.step_index = index;
+    task.epoch = 7;
+    Submit(std::move(task));
+    RunAll();
+    return answer;
+  }
+  void BreakJournal() {
+    fake_.Break(Error(absl::StatusCode::kUnavailable, reason::kJournal, ""));
+  }
+
+  FakeJournal fake_;
+};
+
+TEST_F(ExecutorJournalTest, ASessionGoesOnInTheNextProcess) {
+  Start();
+  StepAt(0, {1, 2});
+  Answer* last = StepAt(2, {3});
+  Restart();
+
+  Answer* retry = StepAt(2, {3});
+  Answer* next = StepAt(3, {4});
+
+  EXPECT_THAT(retry->reply(), SameReply(last->reply()));
+  EXPECT_THAT(next->reply(), SameReply(Replay("a", {1, 2, 3}, {4})));
+  EXPECT_EQ(next->reply().epoch, 7U);
+  EXPECT_EQ(next->reply().served_from, ServedFrom::kJournal);
+}
+
+TEST_F(ExecutorJournalTest, ABatchIsOneWrite) {
+  Start();
+  for (const char* actor : {"a", "b", "c"}) Step(actor, {1});
+  RunBatch();
+  EXPECT_EQ(fake_.num_appends(), 1);
+  EXPECT_EQ(fake_.sessions().size(), 3U);
+}
+
+TEST_F(ExecutorJournalTest, AStepThatIsNotWrittenDidNotHappen) {
+  Start();
+  Grow("a", 2);
+  BreakJournal();
+  Answer* failed = Step("a", {9});
+  RunAll();
+  fake_.Break(absl::OkStatus());
+  Answer* next = Step("a", {5});
+  RunAll();
+
+  EXPECT_EQ(ReasonOf(failed->status()), reason::kJournal);
+  EXPECT_THAT(next->reply(), SameReply(Replay("a", {0, 1}, {5})));
+}
+
+TEST_F(ExecutorJournalTest, AJournalThatFellBehindIsGivenTheWholeSession) {
+  Start();
+  Grow("a", 3);
+  fake_.Forget("a");
+  Step("a", {3});
+  RunAll();
+  Restart();
+  Answer* next = Step("a", {4});
+  RunAll();
+
+  EXPECT_THAT(next->reply(), SameReply(Replay("a", {0, 1, 2, 3}, {4})));
+}
+
+TEST_F(ExecutorJournalTest, ASessionThatAnotherServerHasIsReadAgain) {
+  Start();
+  Grow("a", 3);
+  fake_.TakeOver("a");
+  Answer* late = Step("a", {9});
+  RunAll();
+  Answer* next = Step("a", {4});
+  RunAll();
+
+  EXPECT_EQ(late->status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_THAT(next->reply(), SameReply(Replay("a", {0, 1, 2}, {4})));
+  EXPECT_EQ(next->reply().served_from, ServedFrom::kJournal);
+}
+
+TEST_F(ExecutorJournalTest, ResetsAndEphemeralSessionsLeaveNothing) {
+  Start();
+  Grow("a", 3);
+  Grow("b", 3);
+  Reset("a");
+  Answer* answer = nullptr;
+  StepTask last = Task("b", {9}, &answer);
+  last.is_ephemeral = true;
+  Submit(std::move(last));
+  RunAll();
+  EXPECT_THAT(fake_.sessions(), IsEmpty());
+}
+
+TEST_F(ExecutorJournalTest, AResetThatIsNotWrittenDidNotHappen) {
+  Start();
+  Grow("a", 3);
+  BreakJournal();
+  EXPECT_EQ(ReasonOf(Reset("a")->status()), reason::kJournal);
+  EXPECT_EQ(executor_->FindSession("a")->num_steps(), 3);
+}
+
+TEST_F(ExecutorJournalTest, ExpiredSessionsComeBack) {
+  options_.idle_timeout = seconds(1);
+  Start();
+  Grow("a", 3);
+  clock_.Advance(seconds(2));
+  executor_->ExpireIdle(clock_.Now());
+  EXPECT_EQ(executor_->FindSession("a"), nullptr);
+  Answer* next = Step("a", {3});
+  RunAll();
+
+  EXPECT_THAT(next->reply(), SameReply(Replay("a", {0, 1, 2}, {3})));
+  EXPECT_THAT(observer_.records().session_ends,
+              ElementsAre(SessionEnd::kStored));
+}
+
+TEST_F(ExecutorJournalTest, IdleSessionsMakeRoomForNewOnes) {
+  max_sessions_ = 1;
+  Start();
+  Grow("a", 3);
+  Grow("b", 2);
+  Answer* next = Step("a", {3});
+  RunAll();
+  EXPECT_THAT(next->reply(), SameReply(Replay("a", {0, 1, 2}, {3})));
+}
+
+TEST_F(ExecutorJournalTest, AnUnreadableSessionIsNotBegunAnew) {
+  Start();
+  BreakJournal();
+  Answer* answer = Step("a", {1});
+  EXPECT_EQ(ReasonOf(answer->status()), reason::kJournal);
+  EXPECT_EQ(executor_->FindSession("a"), nullptr);
+}
+
+TEST_F(ExecutorJournalTest, TheContextThatWasForgottenStaysForgotten) {
+  options_.context.max_steps = 4;
+  options_.context.keep_steps = 2;
+  Start();
+  Grow("a", 7);
+  const StepReply want = [this] {
+    ReplayedActor replayed("a", policy_options_, options_.context);
+    for (int i = 0; i < 7; ++i) replayed.Step({i});
+    return replayed.Step({9});
+  }();
+  Restart();
+  Answer* next = Step("a", {9});
+  RunAll();
+  EXPECT_THAT(next->reply(), SameReply(want));
+}
+
+TEST_F(ExecutorJournalTest, ForksAreWrittenAsSessionsOfTheirOwn) {
+  Start();
+  Grow("a", 3);
+  ForkTask fork;
+  fork.actor_id = "a";
+  fork.forks = {"b"};
+  fork.done = [](const absl::StatusOr<ForkResult>& r) { EXPECT_TRUE(r.ok()); };
+  SubmitOther(std::move(fork));
+  Restart();
+  Answer* b = Step("b", {3});
+  RunAll();
+  EXPECT_THAT(b->reply(), SameReply(Replay("b", {0, 1, 2}, {3})));
+}
+
+}  // namespace
+}  // namespace stepd
