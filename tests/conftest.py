@@ -27,6 +27,13 @@ hypothesis.settings.load_profile("stepd")
 StartDaemon = Callable[..., Daemon]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options of tests that can be made longer."""
+    parser.addoption(
+        "--kills", type=int, default=3, help="how often a daemon is killed"
+    )
+
+
 @pytest.fixture(scope="session")
 def golden() -> Path:
     """The folder of recorded cases."""

@@ -24,6 +24,8 @@
 #include "server/config/config.h"
 #include "server/engine/context.h"
 #include "server/engine/engine.h"
+#include "server/engine/journal.h"
+#include "server/journal/open_journal.h"
 #include "server/observe/http.h"
 #include "server/observe/log.h"
 #include "server/observe/metrics.h"
@@ -86,6 +88,18 @@ EngineOptions EngineOptionsOf(const Config& config, const PolicySpec& spec) {
                           ? KvPolicy::kRecompute
                           : KvPolicy::kPin;
   return options;
+}
+
+std::string JournalText(const JournalConfig& journal) {
+  if (journal.kind == "none") return "none: sessions end with this process";
+  const std::string where =
+      journal.kind == "redis" ? absl::StrCat("redis at ", journal.address)
+      : journal.sync == "always"
+          ? absl::StrCat("rocksdb in ", journal.path, ", synced always")
+          : absl::StrCat("rocksdb in ", journal.path, ", synced every ",
+                         absl::FormatDuration(journal.interval));
+  return absl::StrCat(where, "; on an error steps ",
+                      journal.on_error == "fail" ? "fail" : "go on");
 }
 
 PolicyServiceOptions ServiceOptionsOf(const Config& config) {
@@ -185,12 +199,14 @@ class Daemon {
 
  private:
   absl::Status StartHttp();
+  absl::Status StartJournal(const PolicySpec& spec);
   absl::Status StartEngine(const PolicyOpener& open);
   absl::Status StartServer();
 
   const Config config_;
   std::unique_ptr<Metrics> metrics_;
   std::unique_ptr<HttpServer> http_;
+  std::unique_ptr<Journal> journal_;
   EngineOptions engine_options_;
   std::unique_ptr<Engine> engine_;
   std::unique_ptr<ModelRegistry> registry_;
@@ -242,11 +258,22 @@ absl::Status Daemon::StartEngine(const PolicyOpener& open) {
   const std::shared_ptr<ServedVersion> first = registry_->first();
   const PolicySpec& spec = first->policy()->spec();
   metrics_->SetPolicy(config_.model.name, first->number(), spec);
+  const absl::Status status = StartJournal(spec);
+  if (!status.ok()) return status;
   engine_options_ = EngineOptionsOf(config_, spec);
+  engine_options_.journal = journal_.get();
   auto engine = Engine::Create(first, engine_options_, metrics_.get());
   if (!engine.ok()) return engine.status();
   engine_ = *std::move(engine);
   registry_->Start(engine_.get());
+  return absl::OkStatus();
+}
+
+absl::Status Daemon::StartJournal(const PolicySpec& spec) {
+  auto journal =
+      OpenJournal(config_.journal, config_.model.name, spec, metrics_.get());
+  if (!journal.ok()) return journal.status();
+  journal_ = *std::move(journal);
   return absl::OkStatus();
 }
 
@@ -273,6 +300,7 @@ absl::Status Daemon::StartServer() {
                                            : config_.model.path;
   report.spec = &engine_->spec();
   report.engine = engine_options_;
+  report.journal = JournalText(config_.journal);
   report.grpc_address = config_.server.address;
   report.grpc_port = server_->port();
   report.has_tls = !config_.tls.cert.empty();

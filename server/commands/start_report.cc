@@ -89,6 +89,7 @@ std::vector<LogField> StartReportFields(const StartReport& report) {
                     TokensText(spec), " token(s) per step")},
       {"budget", CacheText(spec, report.engine)},
       {"context", ContextText(report.engine.context)},
+      {"journal", report.journal},
       {"grpc", absl::StrCat(WithPort(report.grpc_address, report.grpc_port),
                             report.has_tls ? " (TLS)" : " (no TLS)")},
   };

@@ -22,6 +22,7 @@ struct StartReport {
   std::string path;
   const PolicySpec* spec = nullptr;  // never null
   EngineOptions engine;
+  std::string journal;  // in a few words
   std::string grpc_address;
   int grpc_port = 0;
   bool has_tls = false;

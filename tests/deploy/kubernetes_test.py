@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 FOLDER = pathlib.Path(__file__).parents[2] / "deploy/kubernetes"
-VARIANTS = ("base", "overlays/tls")
+VARIANTS = ("base", "overlays/journal", "overlays/tls")
 # The oldest that still has schemas here, and the newest.
 KUBERNETES = ("1.25", kubernetes_validate.latest_version())
 
@@ -213,7 +213,9 @@ def test_the_container_may_do_nothing_but_serve(manifests: list[Manifest]) -> No
         "readOnlyRootFilesystem": True,
         "capabilities": {"drop": ["ALL"]},
     }
-    assert all(mount["readOnly"] for mount in container["volumeMounts"])
+    # Except to its journal.
+    writable = [m["name"] for m in container["volumeMounts"] if not m.get("readOnly")]
+    assert writable in ([], ["journal"])
 
 
 def test_the_environment_holds_no_key_by_accident(manifests: list[Manifest]) -> None:
@@ -234,6 +236,8 @@ def test_the_daemon_is_sized_to_its_container(manifests: list[Manifest]) -> None
 
 def test_mounted_files_are_those_the_daemon_reads(manifests: list[Manifest]) -> None:
     volumes = {volume["name"]: volume for volume in pod_of(manifests)["volumes"]}
+    for claim in only(manifests, "StatefulSet")["spec"].get("volumeClaimTemplates", ()):
+        volumes[claim["metadata"]["name"]] = claim
     mounts = {
         mount["mountPath"]: volumes[mount["name"]]
         for mount in container_of(manifests)["volumeMounts"]
@@ -245,9 +249,25 @@ def test_mounted_files_are_those_the_daemon_reads(manifests: list[Manifest]) -> 
     arguments = container_of(manifests)["args"]
     assert arguments[:3] == ["serve", "--config", "/etc/stepd/stepd.yaml"]
     assert str(pathlib.PurePath(settings["model.path"]).parent) in mounts
-    for key in ("tls.cert", "tls.key", "tls.client_ca"):
+    for key in ("tls.cert", "tls.key", "tls.client_ca", "journal.path"):
         if key in settings:
             assert str(pathlib.PurePath(settings[key]).parent) in mounts
+
+
+def test_the_journal_comes_back_with_its_replica() -> None:
+    manifests = render("overlays/journal")
+    settings = settings_of(manifests)
+    (claim,) = only(manifests, "StatefulSet")["spec"]["volumeClaimTemplates"]
+    mount = next(
+        mount
+        for mount in container_of(manifests)["volumeMounts"]
+        if mount["name"] == claim["metadata"]["name"]
+    )
+
+    assert settings["journal.kind"] == "rocksdb"
+    assert pathlib.PurePath(settings["journal.path"]).is_relative_to(mount["mountPath"])
+    assert not mount.get("readOnly")
+    assert claim["spec"]["accessModes"] == ["ReadWriteOnce"]
 
 
 def test_plain_text_is_only_served_where_it_was_asked_for() -> None:
