@@ -121,10 +121,9 @@ class TransformerRunner : public PolicyRunner {
   void Reserve(std::int64_t num_tokens, std::int64_t num_rows);
   absl::Status Forward(const StepBatch& batch, StepResult* result) override;
   void CopyBlock(std::int32_t from, std::int32_t to) override {
-    state_.cache.CopyTokens(
-        std::int64_t{from} * policy_.spec_.tokens_per_block,
-        std::int64_t{to} * policy_.spec_.tokens_per_block,
-        policy_.spec_.tokens_per_block);
+    state_.cache.CopyTokens(std::int64_t{from} * policy_.spec_.tokens_per_block,
+                            std::int64_t{to} * policy_.spec_.tokens_per_block,
+                            policy_.spec_.tokens_per_block);
   }
   absl::StatusOr<std::shared_ptr<const PreparedInputs>> PrepareInputs(
       absl::string_view session_inputs) override;

@@ -29,9 +29,7 @@ FIRST_ACTION = 0
 VISIBLE = [0, 2]
 
 
-class HiddenVelocityCartPole(
-    gym.ObservationWrapper[Observation, Any, Observation]
-):
+class HiddenVelocityCartPole(gym.ObservationWrapper[Observation, Any, Observation]):
     """Shows float32 [position, angle] of the CartPole environment it wraps."""
 
     def __init__(self, env: gym.Env[Observation, Any]) -> None:

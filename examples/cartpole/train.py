@@ -194,9 +194,7 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(dim, dim, bias=False)
         self.o_proj = nn.Linear(dim, dim, bias=False)
 
-    def forward(
-        self, x: Tensor, layer: int, cache: Cache, start: int
-    ) -> Tensor:
+    def forward(self, x: Tensor, layer: int, cache: Cache, start: int) -> Tensor:
         def heads(y: Tensor) -> Tensor:
             return y.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
 
@@ -232,9 +230,7 @@ class Layer(nn.Module):
         self.post_attention_layernorm = nn.RMSNorm(dim, eps)
         self.mlp = Mlp(dim, dim * kwargs["expand"])
 
-    def forward(
-        self, x: Tensor, layer: int, cache: Cache, start: int
-    ) -> Tensor:
+    def forward(self, x: Tensor, layer: int, cache: Cache, start: int) -> Tensor:
         x = x + self.self_attn(self.input_layernorm(x), layer, cache, start)
         return x + self.mlp(self.post_attention_layernorm(x))
 
@@ -272,9 +268,7 @@ class GatedLinear(nn.Module):
 class Head(nn.Module):
     """Norm, gated layers, one plain linear layer."""
 
-    def __init__(
-        self, dim: int, out: int, hidden_dim: int, num_layers: int
-    ) -> None:
+    def __init__(self, dim: int, out: int, hidden_dim: int, num_layers: int) -> None:
         super().__init__()
         sizes = [dim] + [hidden_dim] * (num_layers - 1)
         self.norm = nn.RMSNorm(dim, 1e-5)
@@ -396,9 +390,7 @@ class Episodes:
 
 
 @torch.no_grad()
-def play(
-    policy: Policy | None, count: int, seed: int, memory: bool = True
-) -> Episodes:
+def play(policy: Policy | None, count: int, seed: int, memory: bool = True) -> Episodes:
     """Plays `count` episodes to the end, side by side, greedily.
 
     Without a policy the teacher plays. Without memory every step meets an empty
@@ -447,9 +439,7 @@ def advance(
 # -------------------------------------------------------------------- training
 
 
-def learn(
-    policy: Policy, optimizer: torch.optim.Optimizer, known: Episodes
-) -> float:
+def learn(policy: Policy, optimizer: torch.optim.Optimizer, known: Episodes) -> float:
     """Takes UPDATES gradient steps on random episodes; the mean loss."""
     total = 0.0
     for _ in range(UPDATES):
@@ -461,9 +451,7 @@ def learn(
             policy.new_cache(),
         )
         label = known.label[rows, :steps]
-        loss = F.cross_entropy(
-            scores.flatten(0, 1), label.flatten(), ignore_index=-1
-        )
+        loss = F.cross_entropy(scores.flatten(0, 1), label.flatten(), ignore_index=-1)
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(policy.parameters(), 1.0)

@@ -715,11 +715,33 @@ absl::Status Executor::LookUp(Session* session) {
   return status;
 }
 
+// Another server may have gone on with the session: then the journal has a
+// later state of it.
+absl::Status Executor::Refresh(Session* session) {
+  const auto record = journal_.Read(session->actor_id);
+  if (!record.ok()) return record.status();
+  if (!record->has_value()) return absl::OkStatus();
+  const auto num_steps = static_cast<std::uint64_t>(session->num_steps());
+  const bool is_later = std::pair((*record)->epoch, (*record)->num_steps()) >
+                        std::pair(session->epoch, num_steps);
+  if (!is_later) return absl::OkStatus();
+  store_.End(SessionEnd::kTakenOver, session);
+  const absl::Status status = store_.Import(**record, session);
+  session->is_from_journal = status.ok();
+  session->is_looked_up = status.ok();
+  return status;
+}
+
 // False: the step has its answer, or its error, already.
 bool Executor::MustCompute(Work* work, MonotonicTime now) {
   Session* session = work->session;
   const StepTask& task = work->step();
-  const absl::StatusOr<StepOrder> order = OrderOf(task, *session);
+  absl::StatusOr<StepOrder> order = OrderOf(task, *session);
+  if (!order.ok() && session->num_steps() > 0) {
+    work->status = Refresh(session);
+    if (!work->status.ok()) return false;
+    order = OrderOf(task, *session);
+  }
   if (!order.ok()) {
     work->status = order.status();
     return false;

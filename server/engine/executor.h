@@ -153,6 +153,7 @@ class Executor {
   void Finish(Work* work, MonotonicTime now);
   void ServeNext(Session* session, MonotonicTime now);
   absl::Status LookUp(Session* session);
+  absl::Status Refresh(Session* session);
   bool MustCompute(Work* work, MonotonicTime now);
   void DeliverFinished(MonotonicTime now);
   void Deliver(Work* work, MonotonicTime now);

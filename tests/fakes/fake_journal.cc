@@ -85,6 +85,11 @@ void FakeJournal::Forget(const std::string& actor_id) {
   sessions_.erase(actor_id);
 }
 
+void FakeJournal::Put(const SessionRecord& record) {
+  MutexLock lock(&mu_);
+  sessions_[record.actor_id] = record;
+}
+
 int FakeJournal::num_appends() const {
   MutexLock lock(&mu_);
   return num_appends_;

@@ -33,6 +33,8 @@ class FakeJournal : public Journal {
   // As if another server had written the actor's session.
   void TakeOver(const std::string& actor_id);
   void Forget(const std::string& actor_id);
+  // Whatever the actor had.
+  void Put(const SessionRecord& record);
   int num_appends() const;
   std::map<std::string, SessionRecord> sessions() const;
 

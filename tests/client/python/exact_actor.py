@@ -42,9 +42,7 @@ def reason_of(error: grpc.RpcError) -> str:
 
 def tensor(name: str, dtype: pb.DataType, values: np.ndarray) -> pb.Tensor:
     """The array as the wire carries it."""
-    return pb.Tensor(
-        name=name, dtype=dtype, shape=values.shape, data=values.tobytes()
-    )
+    return pb.Tensor(name=name, dtype=dtype, shape=values.shape, data=values.tobytes())
 
 
 def steps_of(actor_id: str, index: int, count: int) -> list[pb.Tensor]:

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A real redis-server as a child process, and a slow way to it, for tests."""
 
+import contextlib
 import queue
 import signal
 import socket
@@ -9,6 +10,7 @@ import subprocess
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -42,9 +44,10 @@ class RedisServer:
             if "eady to accept connections" in line:
                 break
         # What it prints later has to go somewhere.
-        threading.Thread(
+        self._output = threading.Thread(
             target=self._process.stdout.read, name="redis-output", daemon=True
-        ).start()
+        )
+        self._output.start()
 
     def stop(self) -> None:
         """Returns when it is gone; nothing was told to it."""
@@ -52,6 +55,9 @@ class RedisServer:
         self._process.send_signal(signal.SIGCONT)
         self._process.kill()
         self._process.wait()
+        self._output.join()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
 
     def pause(self) -> None:
         """It takes connections and bytes and does nothing."""
@@ -87,15 +93,30 @@ class SlowWay:
         self._listening = socket.socket(socket.AF_UNIX)
         self._listening.bind(str(self._path))
         self._listening.listen()
-        threading.Thread(target=self._accept, name="slow-way", daemon=True).start()
+        self._sockets = [self._listening]
+        self._threads: list[threading.Thread] = []
+        self._start(self._accept)
 
     @property
     def address(self) -> str:
         return f"unix:{self._path}"
 
     def close(self) -> None:
-        self._listening.close()
+        """What is on the way still gets its time, and has nowhere to go."""
+        for each in list(self._sockets):
+            # Wakes the thread that waits for it.
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+        for thread in list(self._threads):
+            thread.join()
+        for each in self._sockets:
+            each.close()
         self._folder.cleanup()
+
+    def _start(self, run: Callable[[], None]) -> None:
+        thread = threading.Thread(target=run, name="slow-way", daemon=True)
+        self._threads.append(thread)
+        thread.start()
 
     def _accept(self) -> None:
         while True:
@@ -104,11 +125,12 @@ class SlowWay:
             except OSError:
                 return  # Closed.
             server = socket.socket(socket.AF_UNIX)
+            self._sockets += [client, server]
             try:
                 server.connect(str(self._server))
             except OSError:
-                client.close()
-                server.close()
+                with contextlib.suppress(OSError):
+                    client.shutdown(socket.SHUT_RDWR)
                 continue
             self._pass_on(client, server)
             self._pass_on(server, client)
@@ -138,4 +160,4 @@ class SlowWay:
                     return
 
         for part in (receive, send):
-            threading.Thread(target=part, name="slow-way", daemon=True).start()
+            self._start(part)

@@ -113,6 +113,18 @@ TEST_F(ExecutorJournalTest, ASessionThatAnotherServerHasIsReadAgain) {
   EXPECT_EQ(next->reply().served_from, ServedFrom::kJournal);
 }
 
+TEST_F(ExecutorJournalTest, AStepThatFollowsAnotherServersStepsIsTaken) {
+  Start();
+  StepAt(0, {0});
+  SessionRecord later = fake_.sessions().at("a");
+  later.steps.Append(EncodeFakeStep(1));  // as if another server had done it
+  fake_.Put(later);
+  Answer* next = StepAt(2, {2});
+
+  EXPECT_THAT(next->reply(), SameReply(Replay("a", {0, 1}, {2})));
+  EXPECT_EQ(next->reply().served_from, ServedFrom::kJournal);
+}
+
 TEST_F(ExecutorJournalTest, ResetsAndEphemeralSessionsLeaveNothing) {
   Start();
   Grow("a", 3);
