@@ -76,6 +76,7 @@ class PrometheusMetrics final : public Metrics {
   void OnForwardError(absl::string_view error_id,
                       const absl::Status& status) override;
   void OnSessionEnd(SessionEnd end) override;
+  void OnExpiry(std::int64_t num_sessions, absl::string_view actor_id) override;
   void OnGauges(int executor, const ExecutorGauges& gauges) override
       ABSL_LOCKS_EXCLUDED(mu_);
 
@@ -312,6 +313,13 @@ void PrometheusMetrics::OnForwardError(absl::string_view error_id,
   Log(LogLevel::kError, "a forward pass failed",
       {{"error_id", std::string(error_id)},
        {"error", std::string(status.message())}});
+}
+
+void PrometheusMetrics::OnExpiry(std::int64_t num_sessions,
+                                 absl::string_view actor_id) {
+  Log(LogLevel::kInfo, "idle sessions ended",
+      {{"sessions", absl::StrCat(num_sessions)},
+       {"first", std::string(actor_id)}});
 }
 
 void PrometheusMetrics::OnSessionEnd(SessionEnd end) {

@@ -8,6 +8,7 @@
 #ifndef STEPD_TESTS_FAKES_RECORDING_OBSERVER_H_
 #define STEPD_TESTS_FAKES_RECORDING_OBSERVER_H_
 
+#include <cstdint>
 #include <string>
 #include <utility>
 #include <vector>
@@ -27,6 +28,7 @@ class RecordingObserver : public Observer {
     std::vector<std::string> errors;  // reasons
     std::vector<std::pair<std::string, absl::Status>> forward_errors;
     std::vector<SessionEnd> session_ends;
+    std::vector<std::pair<std::int64_t, std::string>> expiries;
     std::vector<ExecutorGauges> gauges;
   };
 
@@ -50,6 +52,11 @@ class RecordingObserver : public Observer {
   void OnSessionEnd(SessionEnd end) override {
     MutexLock lock(&mu_);
     records_.session_ends.push_back(end);
+  }
+  void OnExpiry(std::int64_t num_sessions,
+                absl::string_view actor_id) override {
+    MutexLock lock(&mu_);
+    records_.expiries.emplace_back(num_sessions, std::string(actor_id));
   }
   void OnGauges(int, const ExecutorGauges& gauges) override {
     MutexLock lock(&mu_);

@@ -260,6 +260,8 @@ TEST_F(ForkTest, ListsSessionsByPrefixAndThoseThatEnded) {
   clock_.Advance(seconds(6));
   executor_->ExpireIdle(clock_.Now());
 
+  EXPECT_THAT(observer_.records().expiries,
+              ElementsAre(testing::Pair(1, "env-1")));
   const SessionList all = List("");
   ASSERT_THAT(all.sessions, SizeIs(1));
   EXPECT_EQ(all.sessions[0].actor_id, "env-2");
