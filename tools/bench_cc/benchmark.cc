@@ -19,6 +19,7 @@
 #include "absl/strings/str_split.h"
 #include "model/loader.h"
 #include "tools/bench_cc/daemon.h"
+#include "tools/bench_cc/idle_sessions.h"
 #include "tools/bench_cc/machine.h"
 #include "tools/bench_cc/peak_flops.h"
 #include "tools/bench_cc/random_checkpoint.h"
@@ -32,6 +33,9 @@ namespace {
 
 constexpr std::uint64_t kWeightsSeed = 3;
 constexpr char kStepd[] = "stepd";
+constexpr char kStepdIdle[] = "stepd, idle sessions";
+constexpr char kPython[] = "python";
+constexpr int kSessionsBesideIdle = 1000;
 constexpr char kFiredPrefix[] = "stepd_batches_fired_total{reason=\"";
 
 LoadClock::duration ToDuration(double seconds) {
@@ -43,7 +47,8 @@ LoadClock::duration ToDuration(double seconds) {
 struct Model {
   std::string name;
   std::string server = kStepd;  // or the name of a peer
-  std::string checkpoint;       // empty: unknown
+  bool speaks_batches = true;
+  std::string checkpoint;  // empty: unknown
   std::unique_ptr<TemporaryFolder> folder;
   std::unique_ptr<Daemon> daemon;  // nullptr: not ours
   std::string target;
@@ -70,16 +75,20 @@ class Benchmark {
   absl::Status RunActors(Model* model, int actors);
   absl::StatusOr<Json> RunRaw(Model* model, int actors);
   absl::StatusOr<double> RunRawPeer(const Model& model, int actors) const;
+  absl::Status AddIdle(const Model& like);
   absl::StatusOr<Json> RunServed(const Model& model, Mode mode, int actors);
   absl::StatusOr<ClosedLoopResult> Measure(const Model& model, ClosedLoop* loop,
                                            Json* figures) const;
-  void AddRound(const Model& model, Mode mode, int actors, Json figures);
+  absl::StatusOr<Json> RunPythonClient(const Model& model, int actors) const;
+  void AddRound(const Model& model, absl::string_view mode, int actors,
+                Json figures);
   void CompareWithPeers();
   Json OptionsJson() const;
 
   const BenchmarkOptions& options_;
   std::vector<Model> models_;
   std::string server_version_;
+  double idle_session_bytes_ = 0.0;  // beyond a session's log
   Json cases_ = Json::array();
 };
 
@@ -101,6 +110,9 @@ absl::Status Benchmark::SetUp() {
     for (const std::string& peer : options_.peers) {
       if (status.ok()) status = AddPeer(peer, models_[ours]);
     }
+    if (status.ok() && options_.idle_sessions > 0) {
+      status = AddIdle(models_[ours]);
+    }
   }
   return status;
 }
@@ -112,6 +124,7 @@ absl::Status Benchmark::AddPeer(const std::string& peer, const Model& like) {
   Model model;
   model.name = like.name;
   model.server = parts.first;
+  model.speaks_batches = false;
   auto folder = TemporaryFolder::Create();
   if (!folder.ok()) return folder.status();
   model.folder = *std::move(folder);
@@ -124,6 +137,34 @@ absl::Status Benchmark::AddPeer(const std::string& peer, const Model& like) {
   if (!daemon.ok()) return daemon.status();
   model.daemon = *std::move(daemon);
   model.target = model.daemon->address();
+  models_.push_back(std::move(model));
+  return absl::OkStatus();
+}
+
+// The same server once more, with sessions that nobody uses. What one takes is
+// taken over the last ones, when the cache is full and its memory there.
+absl::Status Benchmark::AddIdle(const Model& like) {
+  Model model;
+  model.name = like.name;
+  model.server = kStepdIdle;
+  auto folder = TemporaryFolder::Create();
+  if (!folder.ok()) return folder.status();
+  model.folder = *std::move(folder);
+  absl::Status status = StartDaemon(like.checkpoint, &model);
+  const int num_first = options_.idle_sessions / 2;
+  if (status.ok()) status = OpenIdleSessions(model.target, 0, num_first);
+  if (!status.ok()) return status;
+  const auto before = ReadResidentBytes(model.daemon->pid());
+  status = OpenIdleSessions(model.target, num_first, options_.idle_sessions);
+  const auto after = ReadResidentBytes(model.daemon->pid());
+  const auto step_bytes = StepBytes(model.target);
+  status.Update(before.status());
+  status.Update(after.status());
+  status.Update(step_bytes.status());
+  if (!status.ok()) return status;
+  idle_session_bytes_ =
+      (*after - *before) / (options_.idle_sessions - num_first) -
+      static_cast<double>(*step_bytes);
   models_.push_back(std::move(model));
   return absl::OkStatus();
 }
@@ -160,6 +201,10 @@ absl::Status Benchmark::StartDaemon(const std::string& checkpoint,
       absl::StrCat("--executors.count=", NumExecutors()),
       absl::StrCat("--model.kernels=", options_.kernels),
       absl::StrCat("--model.dtype=", options_.dtype)};
+  if (options_.idle_sessions > 0) {
+    flags.push_back(absl::StrCat("--sessions.max_sessions=",
+                                 options_.idle_sessions + kSessionsBesideIdle));
+  }
   flags.insert(flags.end(), options_.stepd_flags.begin(),
                options_.stepd_flags.end());
   Daemon::Options options;
@@ -217,6 +262,9 @@ absl::StatusOr<Json> Benchmark::Run() {
   result["versions"] = LibraryVersions();
   result["versions"]["stepd"] = server_version_;
   result["options"] = OptionsJson();
+  if (options_.idle_sessions > 0) {
+    result["idle_session_bytes"] = idle_session_bytes_;
+  }
   result["cases"] = std::move(cases_);
   return result;
 }
@@ -236,12 +284,16 @@ absl::Status Benchmark::RunActors(Model* model, int actors) {
   if (!raw.ok()) return raw.status();
   for (const Mode mode : options_.modes) {
     // Peers do not speak it.
-    if (model->server != kStepd && mode == Mode::kBatch) continue;
+    if (!model->speaks_batches && mode == Mode::kBatch) continue;
     auto figures = RunServed(*model, mode, actors);
     if (!figures.ok()) return figures.status();
     figures->update(*raw);
-    AddRound(*model, mode, actors, *std::move(figures));
+    AddRound(*model, Name(mode), actors, *std::move(figures));
   }
+  if (options_.python_client.empty()) return absl::OkStatus();
+  auto figures = RunPythonClient(*model, actors);
+  if (!figures.ok()) return figures.status();
+  AddRound(*model, kPython, actors, *std::move(figures));
   return absl::OkStatus();
 }
 
@@ -270,22 +322,33 @@ absl::StatusOr<Json> Benchmark::RunRaw(Model* model, int actors) {
   return figures;
 }
 
-// The last line that the command prints is its figure.
-absl::StatusOr<double> Benchmark::RunRawPeer(const Model& model,
-                                             int actors) const {
-  const std::string command =
-      absl::StrCat(options_.raw_peer, " --model '", model.checkpoint,
-                   "' --actors ", actors, " --seconds ", options_.raw_seconds);
+// What a command prints is its figure.
+absl::StatusOr<double> FigureOf(const std::string& command) {
   const std::unique_ptr<FILE, int (*)(FILE*)> pipe(popen(command.c_str(), "r"),
                                                    pclose);
-  double steps_per_second = 0.0;
-  if (pipe == nullptr ||
-      std::fscanf(pipe.get(), "%lf", &steps_per_second) != 1 ||
-      steps_per_second <= 0.0) {
+  double figure = 0.0;
+  if (pipe == nullptr || std::fscanf(pipe.get(), "%lf", &figure) != 1 ||
+      figure <= 0.0) {
     return absl::UnavailableError(
-        absl::StrCat("raw-peer: \"", command, "\" printed no figure"));
+        absl::StrCat("\"", command, "\" printed no figure"));
   }
-  return steps_per_second;
+  return figure;
+}
+
+absl::StatusOr<double> Benchmark::RunRawPeer(const Model& model,
+                                             int actors) const {
+  return FigureOf(absl::StrCat(options_.raw_peer, " --model '",
+                               model.checkpoint, "' --actors ", actors,
+                               " --seconds ", options_.raw_seconds));
+}
+
+absl::StatusOr<Json> Benchmark::RunPythonClient(const Model& model,
+                                                int actors) const {
+  const auto rate = FigureOf(absl::StrCat(options_.python_client, " --target ",
+                                          model.target, " --actors ", actors,
+                                          " --seconds ", options_.seconds));
+  if (!rate.ok()) return rate.status();
+  return Json{{"steps_per_second", *rate}};
 }
 
 absl::StatusOr<Json> Benchmark::RunServed(const Model& model, Mode mode,
@@ -298,6 +361,7 @@ absl::StatusOr<Json> Benchmark::RunServed(const Model& model, Mode mode,
   options.num_connections = options_.connections;
   options.rows_per_batch = options_.rows_per_batch;
   options.episode_steps = options_.episode_steps;
+  options.steps_per_second = options_.steps_per_second;
   auto loop = ClosedLoop::Create(options);
   if (!loop.ok()) return loop.status();
   if (model.server == kStepd) server_version_ = (*loop)->server_version();
@@ -309,6 +373,11 @@ absl::StatusOr<Json> Benchmark::RunServed(const Model& model, Mode mode,
        {std::pair("p50_ms", 0.5), std::pair("p90_ms", 0.9),
         std::pair("p99_ms", 0.99), std::pair("p99.9_ms", 0.999)}) {
     figures[name] = Percentile(result->latencies, share) * 1e3;
+  }
+  if (figures.contains("forward_ms")) {
+    const double forward = figures["forward_ms"];
+    figures["added_p50_ms"] = figures["p50_ms"].get<double>() - forward;
+    figures["added_p99_ms"] = figures["p99_ms"].get<double>() - forward;
   }
   return figures;
 }
@@ -385,7 +454,7 @@ absl::StatusOr<ClosedLoopResult> Benchmark::Measure(const Model& model,
 
 // ---- The result -------------------------------------------------------------
 
-void Benchmark::AddRound(const Model& model, Mode mode, int actors,
+void Benchmark::AddRound(const Model& model, absl::string_view mode, int actors,
                          Json figures) {
   const double steps = figures["steps_per_second"];
   if (figures.contains("server_cpus") && steps > 0.0) {
@@ -399,14 +468,14 @@ void Benchmark::AddRound(const Model& model, Mode mode, int actors,
   Json* found = nullptr;
   for (Json& one : cases_) {
     if (one["model"] == model.name && one["server"] == model.server &&
-        one["actors"] == actors && one["mode"] == std::string(Name(mode))) {
+        one["actors"] == actors && one["mode"] == std::string(mode)) {
       found = &one;
     }
   }
   if (found == nullptr) {
     cases_.push_back({{"model", model.name},
                       {"server", model.server},
-                      {"mode", std::string(Name(mode))},
+                      {"mode", std::string(mode)},
                       {"actors", actors},
                       {"median", Json::object()},
                       {"rounds", Json::array()}});
@@ -427,7 +496,8 @@ void Benchmark::CompareWithPeers() {
   }
   for (const Json& peer : cases_) {
     const auto same = std::find_if(ours.begin(), ours.end(), [&](Json* one) {
-      return peer["server"] != kStepd && (*one)["model"] == peer["model"] &&
+      return peer["server"] != kStepd && peer["server"] != kStepdIdle &&
+             (*one)["model"] == peer["model"] &&
              (*one)["mode"] == peer["mode"] &&
              (*one)["actors"] == peer["actors"];
     });
@@ -450,12 +520,15 @@ Json Benchmark::OptionsJson() const {
           {"threads", options_.threads},
           {"connections", options_.connections},
           {"rows_per_batch", options_.rows_per_batch},
+          {"steps_per_second", options_.steps_per_second},
+          {"idle_sessions", options_.idle_sessions},
           {"executors", NumExecutors()},
           {"kernels", options_.kernels},
           {"dtype", options_.dtype},
           {"stepd_flags", options_.stepd_flags},
           {"peers", options_.peers},
-          {"raw_peer", options_.raw_peer}};
+          {"raw_peer", options_.raw_peer},
+          {"python_client", options_.python_client}};
 }
 
 absl::Status CheckOptions(const BenchmarkOptions& options) {
@@ -474,6 +547,13 @@ absl::Status CheckOptions(const BenchmarkOptions& options) {
     status.Update(
         check(peer.find('=') != std::string::npos, "peer: want NAME=COMMAND"));
   }
+  const auto is_open = [](Mode mode) { return mode == Mode::kOpen; };
+  status.Update(check(
+      options.steps_per_second > 0.0 ||
+          std::none_of(options.modes.begin(), options.modes.end(), is_open),
+      "rate: want the steps per second of the open loop"));
+  status.Update(check(options.idle_sessions == 0 || !options.stepd.empty(),
+                      "idle-sessions: want --stepd, to start a second one"));
   for (const int actors : options.actors) {
     status.Update(check(actors > 0, "actors: want 1 or more"));
   }

@@ -35,6 +35,12 @@ struct BenchmarkOptions {
   // without a server; given --model, --actors and --seconds.
   std::string raw_peer;
 
+  // A command that steps actors against a server and prints how many steps per
+  // second that were; given --target, --actors and --seconds.
+  std::string python_client;
+  // If not 0, a second stepd is measured in which so many sessions are idle.
+  int idle_sessions = 0;
+
   // What is served: shapes of random weights, or one checkpoint.
   std::vector<std::string> shapes;
   std::string model;
@@ -46,6 +52,7 @@ struct BenchmarkOptions {
   double warm_up = 0.3;      // before them
   double raw_seconds = 1.0;  // of each raw case and round
   int episode_steps = 128;
+  double steps_per_second = 0.0;  // that are due in the mode "open"
   int threads = 1;
   int connections = 1;
   int rows_per_batch = 32;

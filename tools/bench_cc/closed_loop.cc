@@ -170,6 +170,12 @@ void GrpcClosedLoop::AddLoads(Lane* lane, Stub* stub,
     case Mode::kStream:
       loads->push_back(MakeStreamLoad(lane, stub, actors));
       return;
+    case Mode::kOpen:
+      loads->push_back(MakeOpenLoad(lane, stub, actors,
+                                    options_.steps_per_second *
+                                        static_cast<double>(actors.size()) /
+                                        static_cast<double>(actors_.size())));
+      return;
     case Mode::kBatch:
       const int size = static_cast<int>(actors.size());
       const int num_batches =
@@ -233,16 +239,19 @@ absl::string_view Name(Mode mode) {
       return "stream";
     case Mode::kBatch:
       return "batch";
+    case Mode::kOpen:
+      return "open";
   }
   return "";
 }
 
 absl::StatusOr<Mode> FindMode(absl::string_view name) {
-  for (const Mode mode : {Mode::kUnary, Mode::kStream, Mode::kBatch}) {
+  for (const Mode mode :
+       {Mode::kUnary, Mode::kStream, Mode::kBatch, Mode::kOpen}) {
     if (Name(mode) == name) return mode;
   }
-  return absl::InvalidArgumentError(
-      absl::StrCat("mode: got \"", name, "\", want unary, stream or batch"));
+  return absl::InvalidArgumentError(absl::StrCat(
+      "mode: got \"", name, "\", want unary, stream, batch or open"));
 }
 
 absl::StatusOr<std::unique_ptr<ClosedLoop>> ClosedLoop::Create(

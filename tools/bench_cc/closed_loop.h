@@ -3,7 +3,8 @@
 //
 // A closed loop of simulated actors against a running server: each sends its
 // next step when it has the answer to the last one. Their episodes are
-// staggered, so that at any time their sessions are of all lengths.
+// staggered, so that at any time their sessions are of all lengths. In the mode
+// "open" steps are due at random times instead, whatever the server does.
 //
 // Thread safety: none.
 
@@ -22,7 +23,7 @@
 
 namespace stepd::bench {
 
-enum class Mode { kUnary, kStream, kBatch };
+enum class Mode { kUnary, kStream, kBatch, kOpen };
 absl::string_view Name(Mode mode);
 // Errors: kInvalidArgument  no such mode
 absl::StatusOr<Mode> FindMode(absl::string_view name);
@@ -35,6 +36,7 @@ struct ClosedLoopOptions {
   int num_connections = 1;  // in all; each has its share of the actors
   int rows_per_batch = 32;  // at most, in a StepBatch
   int episode_steps = 128;
+  double steps_per_second = 0.0;  // that are due in an open loop
 };
 
 struct ClosedLoopResult {

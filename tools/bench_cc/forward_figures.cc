@@ -7,7 +7,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <fstream>
 #include <functional>
 #include <memory>
 #include <tuple>
@@ -20,6 +19,7 @@
 #include "model/policy.h"
 #include "tools/bench_cc/fixed_forward.h"
 #include "tools/bench_cc/peak_flops.h"
+#include "tools/bench_cc/server_counters.h"
 #include "tools/bench_cc/statistics.h"
 #include "tools/bench_cc/stream_bandwidth.h"
 
@@ -55,13 +55,7 @@ std::int64_t Sum(const std::vector<std::int64_t>& lengths) {
   return sum;
 }
 
-double ResidentBytes() {
-  std::ifstream file("/proc/self/statm");
-  double size = 0.0;
-  double resident = 0.0;
-  file >> size >> resident;
-  return resident * static_cast<double>(sysconf(_SC_PAGESIZE));
-}
+double ResidentBytes() { return ReadResidentBytes(getpid()).value_or(0.0); }
 
 // A forward to be timed, and its time in the round at hand.
 class Case {

@@ -25,6 +25,13 @@ using Stub = v1::PolicyService::Stub;
 std::unique_ptr<Load> MakeUnaryLoad(Lane* lane, Stub* stub,
                                     absl::Span<SimulatedActor> actors);
 
+// The same in an open loop: each actor's steps are due at random times, on
+// average `steps_per_second` of them in all. A step's latency counts from when
+// it was due, also if the actor still waited for the answer to the last one.
+std::unique_ptr<Load> MakeOpenLoad(Lane* lane, Stub* stub,
+                                   absl::Span<SimulatedActor> actors,
+                                   double steps_per_second);
+
 // StepStream: one stream, on which every actor has one step; a Reset and the
 // step after it are sent together.
 std::unique_ptr<Load> MakeStreamLoad(Lane* lane, Stub* stub,

@@ -43,6 +43,10 @@ void AddServerFlags(CLI::App* app, Flags* flags) {
       ->allow_extra_args(false);
   app->add_option("--raw-peer", options.raw_peer,
                   "command that prints the steps per second of its forward");
+  app->add_option("--python-client", options.python_client,
+                  "command that prints the steps per second of its actors");
+  app->add_option("--idle-sessions", options.idle_sessions,
+                  "measure a second stepd, in which so many are open");
   app->add_option("--target", options.target,
                   "address of a server that runs already, instead");
   app->add_option("--metrics", options.metrics_address,
@@ -63,7 +67,7 @@ void AddLoadFlags(CLI::App* app, Flags* flags) {
   BenchmarkOptions& options = flags->benchmark;
   app->add_option("--actors", options.actors, "how many; one or more numbers")
       ->delimiter(',');
-  app->add_option("--mode", flags->modes, "unary, stream, batch")
+  app->add_option("--mode", flags->modes, "unary, stream, batch, open")
       ->delimiter(',');
   app->add_option("--rounds", options.rounds)
       ->check(CLI::PositiveNumber)
@@ -85,6 +89,8 @@ void AddLoadFlags(CLI::App* app, Flags* flags) {
                   "that the actors share; each is a stream in mode stream")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
+  app->add_option("--rate", options.steps_per_second,
+                  "steps per second that are due in mode open");
   app->add_option("--rows", options.rows_per_batch,
                   "actors in a StepBatch, at most")
       ->check(CLI::PositiveNumber)

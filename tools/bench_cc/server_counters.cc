@@ -103,6 +103,16 @@ double Get(const Samples& samples, const std::string& name) {
   return sample == samples.end() ? 0.0 : sample->second;
 }
 
+absl::StatusOr<double> ReadResidentBytes(pid_t pid) {
+  std::ifstream file(absl::StrCat("/proc/", pid, "/statm"));
+  double size = 0.0;
+  double resident = 0.0;
+  if (file >> size >> resident) {
+    return resident * static_cast<double>(sysconf(_SC_PAGESIZE));
+  }
+  return absl::UnavailableError(absl::StrCat("no process ", pid));
+}
+
 absl::StatusOr<CpuTime> ReadCpuTime(pid_t pid) {
   const std::string process = absl::StrCat("/proc/", pid);
   CpuTime time;

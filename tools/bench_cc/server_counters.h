@@ -49,6 +49,10 @@ struct CpuTime {
 // Errors: kUnavailable  there is no such process
 absl::StatusOr<CpuTime> ReadCpuTime(pid_t pid);
 
+// Memory that a process has of its own.
+// Errors: kUnavailable  there is no such process
+absl::StatusOr<double> ReadResidentBytes(pid_t pid);
+
 }  // namespace stepd::bench
 
 #endif  // STEPD_TOOLS_BENCH_CC_SERVER_COUNTERS_H_

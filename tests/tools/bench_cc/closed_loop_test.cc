@@ -10,8 +10,11 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <string>
+#include <thread>
 
 #include "absl/strings/str_cat.h"
 #include "server/engine/engine.h"
@@ -29,7 +32,7 @@ using testing::IsEmpty;
 constexpr int kEpisodeSteps = 8;
 constexpr int kNumActors = 6;
 
-class ClosedLoopTest : public testing::TestWithParam<Mode> {
+class ClosedLoopFixture : public testing::Test {
  protected:
   void StartServer(std::int64_t max_steps) {
     policy_ = std::make_shared<FakePolicy>();
@@ -54,15 +57,16 @@ class ClosedLoopTest : public testing::TestWithParam<Mode> {
     if (server_ != nullptr) server_->Shutdown(absl::ZeroDuration());
   }
 
-  ClosedLoopOptions Options() const {
+  ClosedLoopOptions Options(Mode mode) const {
     ClosedLoopOptions options;
     options.target = absl::StrCat("127.0.0.1:", server_->port());
-    options.mode = GetParam();
+    options.mode = mode;
     options.num_actors = kNumActors;
     options.num_threads = 2;
     options.num_connections = 2;
     options.rows_per_batch = 2;
     options.episode_steps = kEpisodeSteps;
+    options.steps_per_second = 2000.0;
     return options;
   }
 
@@ -81,9 +85,17 @@ class ClosedLoopTest : public testing::TestWithParam<Mode> {
   std::unique_ptr<Server> server_;
 };
 
+class ClosedLoopTest : public ClosedLoopFixture,
+                       public testing::WithParamInterface<Mode> {
+ protected:
+  ClosedLoopOptions Options() const {
+    return ClosedLoopFixture::Options(GetParam());
+  }
+};
+
 INSTANTIATE_TEST_SUITE_P(Modes, ClosedLoopTest,
                          testing::Values(Mode::kUnary, Mode::kStream,
-                                         Mode::kBatch),
+                                         Mode::kBatch, Mode::kOpen),
                          [](const auto& info) {
                            return std::string(Name(info.param));
                          });
@@ -144,8 +156,41 @@ TEST_P(ClosedLoopTest, AnErrorOfTheServerEndsIt) {
               HasSubstr("the limit is 6"));
 }
 
+using OpenLoopTest = ClosedLoopFixture;
+
+// A server that stands still for a while is charged with every step that was
+// due meanwhile, though none of them could be sent.
+TEST_F(OpenLoopTest, LatencyCountsFromWhenAStepWasDue) {
+  StartServer(1000);
+  ClosedLoopOptions options = Options(Mode::kOpen);
+  options.num_actors = 1;
+  options.num_threads = options.num_connections = 1;
+  options.steps_per_second = 1000.0;
+  const auto loop = ClosedLoop::Create(options);
+  ASSERT_TRUE(loop.ok()) << loop.status();
+  const std::size_t num_before = policy_->forwards().size();
+  policy_->FailForwards([&](std::int64_t n) {
+    if (n == static_cast<std::int64_t>(num_before)) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    }
+    return false;
+  });
+  Window window;
+  window.begin = LoadClock::now();
+  window.end = window.begin + std::chrono::milliseconds(400);
+
+  const auto result = (*loop)->Run(window);
+
+  ASSERT_TRUE(result.ok()) << result.status();
+  const auto num_late =
+      std::count_if(result->latencies.begin(), result->latencies.end(),
+                    [](float seconds) { return seconds > 0.02F; });
+  EXPECT_GE(num_late, 20);  // 80 were due in time for that
+}
+
 TEST(ClosedLoopModeTest, NamesGoBothWays) {
-  for (const Mode mode : {Mode::kUnary, Mode::kStream, Mode::kBatch}) {
+  for (const Mode mode :
+       {Mode::kUnary, Mode::kStream, Mode::kBatch, Mode::kOpen}) {
     EXPECT_EQ(FindMode(Name(mode)).value(), mode);
   }
   EXPECT_EQ(FindMode("other").status().code(),
