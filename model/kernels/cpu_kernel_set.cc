@@ -79,7 +79,8 @@ class CpuKernelSet : public KernelSet {
       kernels_.linear(args);
       return;
     }
-    float* words = RowScratch(args.rows * args.in_words);
+    float* words =
+        RowScratch(RoundUp(args.rows, kLinearRowsReadable) * args.in_words);
     for (std::int64_t i = 0; i < args.rows; ++i) {
       kernels_.to_bfloat16(args.x + i * args.x_stride, packed.in_dim(),
                            words + i * args.in_words);

@@ -21,6 +21,9 @@ namespace stepd::kernels {
 // keys are one vector.
 constexpr int kCpuTokensPerBlock = 16;
 
+// x of linear_bfloat16 must be readable to a multiple of so many rows.
+constexpr int kLinearRowsReadable = 16;
+
 // In float32 a word of x and of the panels is one element; in bfloat16 it is
 // the elements 2k (low half) and 2k + 1, the last one zero-padded.
 struct CpuLinearArgs {
@@ -105,6 +108,11 @@ const CpuKernels& PortableCpuKernels();
 const CpuKernels& Avx2CpuKernels();        // REQUIRES: AVX2 and FMA
 const CpuKernels& Avx512CpuKernels();      // REQUIRES: AVX-512 F, BW, DQ, VL
 const CpuKernels& Avx512Bf16CpuKernels();  // REQUIRES: these and BF16
+const CpuKernels& AmxCpuKernels();         // REQUIRES: these and EnableAmx()
+
+// Whether this processor has AMX for bfloat16 and the system lets this process
+// use it, for which this asks.
+bool EnableAmx();
 
 // The widest set this processor runs.
 const CpuKernels& BestCpuKernels();

@@ -36,13 +36,11 @@ std::vector<const CpuKernels*> KernelsOfThisMachine() {
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
     all.push_back(&Avx2CpuKernels());
   }
-  if (&BestCpuKernels() == &Avx512CpuKernels() ||
-      &BestCpuKernels() == &Avx512Bf16CpuKernels()) {
-    all.push_back(&Avx512CpuKernels());
-  }
-  if (&BestCpuKernels() == &Avx512Bf16CpuKernels()) {
-    all.push_back(&Avx512Bf16CpuKernels());
-  }
+  // The best one, and those whose instructions it has besides its own.
+  const std::vector<const CpuKernels*> wide = {
+      &Avx512CpuKernels(), &Avx512Bf16CpuKernels(), &AmxCpuKernels()};
+  const auto best = std::find(wide.begin(), wide.end(), &BestCpuKernels());
+  if (best != wide.end()) all.insert(all.end(), wide.begin(), best + 1);
 #endif
   return all;
 }
@@ -166,10 +164,13 @@ float Rounded(float x) {
   return std::ldexp(std::nearbyint(mantissa * 256.0F), exponent - 8);
 }
 
+// With rows behind the last that may be read.
 Floats ToWords(const CpuKernels& kernels, const Floats& x, std::int64_t rows) {
   const auto in = static_cast<std::int64_t>(x.size()) / rows;
   const std::int64_t words = (in + 1) / 2;
-  Floats converted(static_cast<std::size_t>(rows * words));
+  Floats converted(
+      static_cast<std::size_t>((rows + kLinearRowsReadable - 1) * words),
+      std::nanf(""));
   for (std::int64_t i = 0; i < rows; ++i) {
     kernels.to_bfloat16(x.data() + i * in, in, converted.data() + i * words);
   }
@@ -177,8 +178,11 @@ Floats ToWords(const CpuKernels& kernels, const Floats& x, std::int64_t rows) {
 }
 
 TEST_P(CpuKernelsTest, BFloat16IsTheNearestOneAndKeepsNaN) {
-  const Floats x = {1.0F, 1.00390625F, 1.01171875F, -3.14159F,
-                    0.0F, 1e-30F,      3.0e38F,     std::nanf("")};
+  Floats x = {1.0F, 1.00390625F, 1.01171875F, -3.14159F,
+              0.0F, 1e-30F,      3.0e38F,     std::nanf("")};
+  // More than a vector of them, in even and in odd places.
+  x.push_back(2.0F);
+  while (x.size() < 81) x.push_back(x[x.size() - 9]);
   const Floats words = ToWords(kernels(), x, 1);
   for (std::size_t k = 0; k < x.size(); ++k) {
     std::uint32_t bits = 0;
@@ -196,13 +200,13 @@ TEST_P(CpuKernelsTest, BFloat16IsTheNearestOneAndKeepsNaN) {
 
 TEST_P(CpuKernelsTest, LinearInBFloat16AddsExactProductsOfRoundedNumbers) {
   const std::int64_t out = 33;
-  for (std::int64_t in : {1, 7, 64, 129}) {
+  for (std::int64_t in : {1, 7, 64, 129, 256}) {
     NaiveLinear naive = {in, out, Random(in * out, 1), Random(out, 2)};
     const std::int64_t words = (in + 1) / 2;
     const PackedMatrix packed = Pack(ToWords(kernels(), naive.weight, out),
                                      naive.bias, words, out, kernels().panel);
     for (float& w : naive.weight) w = Rounded(w);
-    for (std::int64_t rows : {1, 3, 13}) {
+    for (std::int64_t rows : {1, 3, 13, 16, 17, 40}) {
       Floats x = Random(rows * in, 3);
       const Floats x_words = ToWords(kernels(), x, rows);
       for (float& value : x) value = Rounded(value);
@@ -214,6 +218,35 @@ TEST_P(CpuKernelsTest, LinearInBFloat16AddsExactProductsOfRoundedNumbers) {
 
       naive.ExpectRows(x, Floats(y.size()), y);
     }
+  }
+}
+
+TEST_P(CpuKernelsTest, ARowInBFloat16HasTheSameBitsAloneAndInAnyBatch) {
+  const std::int64_t in = 256;
+  const std::int64_t words = in / 2;
+  const std::int64_t out = 70;
+  const PackedMatrix packed = Pack(ToWords(kernels(), Random(in * out, 1), out),
+                                   Random(out, 2), words, out, kernels().panel);
+  const std::int64_t rows = 50;
+  const Floats x = Random(rows * in, 3);
+  const Floats x_words = ToWords(kernels(), x, rows);
+  Floats together(rows * out);
+  kernels().linear_bfloat16({packed.panels.data(), packed.bias.data(), words,
+                             out, x_words.data(), words, rows, together.data(),
+                             out, /*is_add=*/false});
+
+  for (std::int64_t i = 0; i < rows; ++i) {
+    Floats alone(out);
+    const Floats row = ToWords(
+        kernels(), Floats(x.begin() + i * in, x.begin() + (i + 1) * in), 1);
+    kernels().linear_bfloat16({packed.panels.data(), packed.bias.data(), words,
+                               out, row.data(), words, 1, alone.data(), out,
+                               /*is_add=*/false});
+
+    ASSERT_EQ(std::memcmp(alone.data(), together.data() + i * out,
+                          out * sizeof(float)),
+              0)
+        << "row " << i;
   }
 }
 
