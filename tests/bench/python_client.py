@@ -20,6 +20,7 @@ from typing import Any
 
 import grpc
 import numpy as np
+from numpy.typing import NDArray
 
 from stepd.v1 import policy_service_pb2 as pb
 
@@ -34,6 +35,7 @@ def random_values(field: pb.Field) -> list[bytes]:
     """Valid values of a field, for as many steps as the pool has."""
     random = np.random.default_rng(1)
     shape = (POOL_SIZE, *field.shape)
+    values: NDArray[np.generic]
     if field.dtype == pb.DATA_TYPE_INT64:
         values = random.integers(int(field.min), int(field.max) + 1, shape)
     else:
