@@ -105,6 +105,8 @@ std::string JournalText(const JournalConfig& journal) {
 PolicyServiceOptions ServiceOptionsOf(const Config& config) {
   PolicyServiceOptions options;
   options.codec.max_steps_per_call = config.limits.max_steps_per_call;
+  options.codec.max_steps_per_evaluation =
+      std::max(config.limits.max_steps_per_call, config.sessions.max_steps);
   options.codec.max_actors_per_batch = config.limits.max_actors_per_batch;
   options.codec.non_finite =
       config.inputs.nan == "pass" ? NonFinite::kPass : NonFinite::kRefuse;

@@ -7,7 +7,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cassert>
 #include <cstddef>
 #include <functional>
 #include <limits>
@@ -239,6 +238,11 @@ class ShardedEngine : public Engine {
     if (auto* list = std::get_if<ListTask>(&task)) {
       return SubmitList(std::move(*list));
     }
+    if (auto* step = std::get_if<StepTask>(&task);
+        step != nullptr && step->evaluation != nullptr) {
+      // No actor's ID: those are UTF-8.
+      step->actor_id = absl::StrCat("\xff", num_evaluations_.fetch_add(1));
+    }
     return SubmitToShard(std::move(task));
   }
 
@@ -308,6 +312,7 @@ class ShardedEngine : public Engine {
   std::vector<std::shared_ptr<ServedVersion>> offered_
       ABSL_GUARDED_BY(rollout_mu_);
   std::vector<std::unique_ptr<Shard>> shards_;
+  std::atomic<std::uint64_t> num_evaluations_{0};
 };
 
 absl::StatusOr<std::vector<std::unique_ptr<PolicyRunner>>>

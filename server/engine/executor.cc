@@ -63,6 +63,12 @@ absl::Status ComputationFailed(const std::string& id) {
                {{"error_id", id}});
 }
 
+// Its session is nobody's, counted nowhere and in no journal.
+bool IsEvaluation(const Work& work) {
+  const auto* task = std::get_if<StepTask>(&work.task);
+  return task != nullptr && task->evaluation != nullptr;
+}
+
 }  // namespace
 
 Executor::Executor(Parts parts, const ExecutorOptions& options)
@@ -102,6 +108,7 @@ void Executor::Admit(QueuedTask task, MonotonicTime now) {
   work->task = std::move(task.task);
   work->submitted = task.submitted;
   work->session = session;
+  if (IsEvaluation(*work)) session->is_looked_up = true;
   if (work->is_step()) {
     for (int tokens : work->step().num_tokens) work->num_new_tokens += tokens;
   }
@@ -425,7 +432,7 @@ bool Executor::TryStart(Work* work, RunningVersion* version,
                         MonotonicTime now) {
   Session* session = work->session;
   absl::Status status = admission_.Check(*work);
-  if (status.ok()) status = store_.Open(session);
+  if (status.ok() && !IsEvaluation(*work)) status = store_.Open(session);
   if (!status.ok()) {
     Fail(work, std::move(status), now);
     return false;
@@ -588,7 +595,11 @@ void Executor::AdvanceBatch(MonotonicTime now) {
       Fail(work, std::move(status), now);
     } else if (work->num_steps_done == work->step().steps.size()) {
       CompleteReply(work);
-      computed_.push_back(work);
+      if (IsEvaluation(*work)) {
+        Commit(work, now);
+      } else {
+        computed_.push_back(work);
+      }
     } else {
       MakeReady(work);
     }
@@ -649,7 +660,11 @@ void Executor::Commit(Work* work, MonotonicTime now) {
     store_.blocks().ForgetInputs(&session);
   }
   num_completed_ += static_cast<int>(work->step().steps.size());
-  if (work->step().is_ephemeral) store_.End(SessionEnd::kEphemeral, &session);
+  if (IsEvaluation(*work)) {
+    store_.Empty(&session);
+  } else if (work->step().is_ephemeral) {
+    store_.End(SessionEnd::kEphemeral, &session);
+  }
   Finish(work, now);
 }
 

@@ -118,8 +118,9 @@ using GrpcService = v1::PolicyService::WithRawCallbackMethod_Step<
     v1::PolicyService::WithRawCallbackMethod_StepBatch<
         v1::PolicyService::WithRawCallbackMethod_StepStream<
             v1::PolicyService::WithRawCallbackMethod_Reset<
-                v1::PolicyService::WithCallbackMethod_Describe<
-                    v1::PolicyService::Service>>>>>;
+                v1::PolicyService::WithRawCallbackMethod_Evaluate<
+                    v1::PolicyService::WithCallbackMethod_Describe<
+                        v1::PolicyService::Service>>>>>>;
 
 class CallbackPolicyService final : public PolicyService,
                                     public GrpcService,
@@ -147,6 +148,9 @@ class CallbackPolicyService final : public PolicyService,
   grpc::ServerUnaryReactor* Reset(grpc::CallbackServerContext* context,
                                   const grpc::ByteBuffer* request,
                                   grpc::ByteBuffer* response) override;
+  grpc::ServerUnaryReactor* Evaluate(grpc::CallbackServerContext* context,
+                                     const grpc::ByteBuffer* request,
+                                     grpc::ByteBuffer* response) override;
   grpc::ServerUnaryReactor* Describe(grpc::CallbackServerContext* context,
                                      const v1::DescribeRequest* request,
                                      v1::DescribeResponse* response) override;
@@ -173,6 +177,9 @@ class CallbackPolicyService final : public PolicyService,
                     v1::StepBatchResponse* response, PendingCall* call);
   void RunReset(const v1::ResetRequest& request, v1::ResetResponse* response,
                 PendingCall* call);
+
+  void RunEvaluate(const v1::EvaluateRequest& request,
+                   v1::EvaluateResponse* response, PendingCall* call);
 
   // Counts an error that the engine has not seen.
   absl::Status Refused(absl::Status status);
@@ -226,6 +233,24 @@ void CallbackPolicyService::RunReset(const v1::ResetRequest& request,
     call->Complete(Reported(status));
   };
   status = engine_->Submit(std::move(task));
+  if (!status.ok()) call->Complete(Refused(status));
+}
+
+// ---- No actor ---------------------------------------------------------------
+
+void CallbackPolicyService::RunEvaluate(const v1::EvaluateRequest& request,
+                                        v1::EvaluateResponse* response,
+                                        PendingCall* call) {
+  absl::StatusOr<StepTask> task = codec_.DecodeEvaluate(request);
+  if (!task.ok()) return call->Complete(Refused(task.status()));
+  task->deadline = call->deadline();
+  task->is_cancelled = call->is_cancelled();
+  task->done = [this, response, call](const absl::StatusOr<StepReply>& reply) {
+    if (!reply.ok()) return call->Complete(Reported(reply.status()));
+    codec_.EncodeEvaluate(*reply, response);
+    call->Complete(absl::OkStatus());
+  };
+  const absl::Status status = engine_->Submit(*std::move(task));
   if (!status.ok()) call->Complete(Refused(status));
 }
 
@@ -345,6 +370,13 @@ grpc::ServerUnaryReactor* CallbackPolicyService::Reset(
     grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
     grpc::ByteBuffer* response) {
   return Unary(*context, *request, response, &CallbackPolicyService::RunReset);
+}
+
+grpc::ServerUnaryReactor* CallbackPolicyService::Evaluate(
+    grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
+    grpc::ByteBuffer* response) {
+  return Unary(*context, *request, response,
+               &CallbackPolicyService::RunEvaluate);
 }
 
 grpc::ServerUnaryReactor* CallbackPolicyService::Describe(

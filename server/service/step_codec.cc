@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstring>
-#include <optional>
+#include <memory>
 #include <string>
 #include <utility>
 
@@ -16,6 +16,7 @@
 #include "proto/stepd/v1/policy_service.pb.h"
 #include "server/common/error.h"
 #include "server/engine/answer.h"
+#include "server/service/field_columns.h"
 #include "server/service/invalid.h"
 #include "server/service/order_codec.h"
 #include "server/service/sampling_codec.h"
@@ -25,7 +26,6 @@ namespace {
 
 constexpr std::size_t kMaxActorIdBytes = 256;
 
-using Tensors = google::protobuf::RepeatedPtrField<v1::Tensor>;
 using Names = google::protobuf::RepeatedPtrField<std::string>;
 
 absl::StatusOr<OutputMask> DecodeOutputs(const std::vector<OutputSpec>& outputs,
@@ -44,12 +44,23 @@ absl::StatusOr<OutputMask> DecodeOutputs(const std::vector<OutputSpec>& outputs,
   return mask;
 }
 
-// What a request says of sampling; absent columns and masks cost nothing.
+// What a request says of sampling; what is absent costs nothing.
+SamplingRows::Wire SamplingOf(const v1::StepRequest& request) {
+  SamplingRows::Wire wire;
+  wire.sampling = &request.sampling();
+  if (request.has_action_mask()) wire.action_mask = &request.action_mask();
+  return wire;
+}
+
+// The same of a request whose rows may differ.
 template <typename Request>
 SamplingRows::Wire SamplingOf(const Request& request) {
   SamplingRows::Wire wire;
   wire.sampling = &request.sampling();
   if (request.has_action_mask()) wire.action_mask = &request.action_mask();
+  if (request.has_sampling_columns()) {
+    wire.columns = &request.sampling_columns();
+  }
   return wire;
 }
 
@@ -76,7 +87,7 @@ absl::Status CheckActorIds(const Names& actor_ids, std::int64_t limit) {
   return absl::OkStatus();
 }
 
-// `num_rows` as Columns has it.
+// `num_rows` as FieldColumns has it.
 absl::Status CheckSessionRows(std::int64_t num_rows, std::int64_t want_rows,
                               const std::string& want) {
   if (num_rows < 0 || num_rows == want_rows) return absl::OkStatus();
@@ -137,104 +148,6 @@ absl::Status CheckActorId(absl::string_view actor_id) {
                  absl::StrCat("1 to ", kMaxActorIdBytes, " bytes"));
 }
 
-// The tensors of one call, by index of the fields that they belong to.
-class StepCodec::Columns {
- public:
-  // `fields` must outlive the columns.
-  Columns(const std::vector<FieldSpec>& fields, NonFinite non_finite)
-      : fields_(fields), non_finite_(non_finite), values_(fields.size()) {
-    columns_.resize(fields.size());
-  }
-
-  // Errors: kInvalidArgument  FIELD_UNKNOWN, _MISSING, _TYPE, _SHAPE
-  absl::Status Read(const Tensors& tensors);
-
-  // Of all tensors; -1 when there are none.
-  std::int64_t num_rows() const { return num_rows_; }
-
-  // The values of one row; valid until the next call.
-  // Errors: kInvalidArgument  FIELD_RANGE, FIELD_SHAPE
-  absl::StatusOr<absl::Span<const FieldValue>> Row(std::int64_t row);
-
- private:
-  absl::Status ReadTensor(const v1::Tensor& tensor);
-  // The fields of values_ that must be as long as another one are.
-  absl::Status CheckLengths(std::int64_t row) const;
-
-  const std::vector<FieldSpec>& fields_;
-  const NonFinite non_finite_;
-  std::vector<std::optional<TensorColumn>> columns_;
-  std::vector<FieldValue> values_;
-  std::int64_t num_rows_ = -1;
-};
-
-absl::Status StepCodec::Columns::Read(const Tensors& tensors) {
-  for (const v1::Tensor& tensor : tensors) {
-    const absl::Status status = ReadTensor(tensor);
-    if (!status.ok()) return status;
-  }
-  for (std::size_t i = 0; i < fields_.size(); ++i) {
-    if (fields_[i].required && !columns_[i]) {
-      return Invalid(reason::kFieldMissing, fields_[i].name, "nothing",
-                     "a tensor of this name");
-    }
-  }
-  return absl::OkStatus();
-}
-
-absl::Status StepCodec::Columns::ReadTensor(const v1::Tensor& tensor) {
-  const int index = FindField(fields_, tensor.name());
-  if (index < 0) {
-    return Invalid(reason::kFieldUnknown, Excerpt(tensor.name()), "this name",
-                   fields_.empty() ? "none" : OneOf(fields_));
-  }
-  const auto i = static_cast<std::size_t>(index);
-  if (columns_[i]) {
-    return Invalid(reason::kFieldShape, tensor.name(), "two tensors", "one");
-  }
-  absl::StatusOr<TensorColumn> column =
-      TensorColumn::Create(fields_[i], tensor);
-  if (!column.ok()) return column.status();
-  if (num_rows_ >= 0 && column->num_rows() != num_rows_) {
-    return Invalid(reason::kFieldShape, tensor.name(),
-                   absl::StrCat(column->num_rows(), " rows"),
-                   absl::StrCat(num_rows_, " rows, as before"));
-  }
-  num_rows_ = column->num_rows();
-  columns_[i] = *std::move(column);
-  return absl::OkStatus();
-}
-
-absl::Status StepCodec::Columns::CheckLengths(std::int64_t row) const {
-  const auto length_of = [&](std::size_t field) {
-    return values_[field].count / fields_[field].num_elements();
-  };
-  for (std::size_t i = 0; i < fields_.size(); ++i) {
-    if (fields_[i].same_length_as.empty()) continue;
-    const auto other =
-        static_cast<std::size_t>(FindField(fields_, fields_[i].same_length_as));
-    if (length_of(i) == length_of(other)) continue;
-    return Invalid(reason::kFieldShape, fields_[i].name,
-                   absl::StrCat(length_of(i), " entries in row ", row),
-                   absl::StrCat(length_of(other), ", as many as \"",
-                                fields_[other].name, "\" has"));
-  }
-  return absl::OkStatus();
-}
-
-absl::StatusOr<absl::Span<const FieldValue>> StepCodec::Columns::Row(
-    std::int64_t row) {
-  for (std::size_t i = 0; i < columns_.size(); ++i) {
-    values_[i] = FieldValue{};
-    if (!columns_[i]) continue;
-    const absl::Status status = columns_[i]->CheckRange(row, non_finite_);
-    if (!status.ok()) return status;
-    values_[i] = columns_[i]->Value(row);
-  }
-  if (absl::Status status = CheckLengths(row); !status.ok()) return status;
-  return absl::MakeConstSpan(values_);
-}
-
 StepCodec::StepCodec(const InputRules* rules, const StepCodecOptions& options)
     : rules_(rules),
       spec_(rules->spec()),
@@ -244,7 +157,7 @@ StepCodec::StepCodec(const InputRules* rules, const StepCodecOptions& options)
       session_fields_(AllOptional(spec_.session_fields)),
       options_(options) {}
 
-absl::Status StepCodec::EncodeStepRow(std::int64_t row, Columns* columns,
+absl::Status StepCodec::EncodeStepRow(std::int64_t row, FieldColumns* columns,
                                       StepTask* task) const {
   const auto values = columns->Row(row);
   if (!values.ok()) return values.status();
@@ -265,7 +178,8 @@ absl::Status StepCodec::EncodeStepRow(std::int64_t row, Columns* columns,
   return absl::OkStatus();
 }
 
-absl::Status StepCodec::EncodeSessionInputs(std::int64_t row, Columns* columns,
+absl::Status StepCodec::EncodeSessionInputs(std::int64_t row,
+                                            FieldColumns* columns,
                                             StepTask* task) const {
   if (columns->num_rows() < 0) return absl::OkStatus();
   const auto values = columns->Row(row);
@@ -289,34 +203,50 @@ absl::Status StepCodec::EncodeSessionInputs(std::int64_t row, Columns* columns,
                  std::string(status.message()), "inputs of a session");
 }
 
+absl::Status StepCodec::EncodeSteps(const Tensors& inputs,
+                                    const Tensors& session_inputs,
+                                    std::int64_t max_steps,
+                                    StepTask* task) const {
+  FieldColumns columns(spec_.fields, options_.non_finite);
+  absl::Status status = columns.Read(inputs);
+  if (!status.ok()) return status;
+  FieldColumns session_columns(session_fields_, options_.non_finite);
+  status = session_columns.Read(session_inputs);
+  if (!status.ok()) return status;
+  if (columns.num_rows() < 1) {
+    return Invalid(reason::kFieldShape, "inputs", "no step", "at least one");
+  }
+  if (columns.num_rows() > max_steps) {
+    return Invalid(reason::kLimit, "inputs",
+                   absl::StrCat(columns.num_rows(), " steps"),
+                   absl::StrCat("at most ", max_steps));
+  }
+  status = CheckSessionRows(session_columns.num_rows(), 1, "1");
+  if (status.ok()) status = EncodeSessionInputs(0, &session_columns, task);
+  for (std::int64_t row = 0; status.ok() && row < columns.num_rows(); ++row) {
+    status = EncodeStepRow(row, &columns, task);
+  }
+  return status;
+}
+
 absl::StatusOr<StepTask> StepCodec::DecodeStep(
     const v1::StepRequest& request) const {
   absl::Status status = CheckActorId(request.actor_id());
   if (!status.ok()) return status;
   const auto outputs = DecodeOutputs(outputs_, request.outputs());
   if (!outputs.ok()) return outputs.status();
-  Columns columns(spec_.fields, options_.non_finite);
-  status = columns.Read(request.inputs());
-  if (!status.ok()) return status;
-  Columns session_columns(session_fields_, options_.non_finite);
-  status = session_columns.Read(request.session_inputs());
-  if (!status.ok()) return status;
-  if (columns.num_rows() < 1) {
-    return Invalid(reason::kFieldShape, "inputs", "no step", "at least one");
-  }
-  if (columns.num_rows() > options_.max_steps_per_call) {
-    return Invalid(reason::kLimit, "inputs",
-                   absl::StrCat(columns.num_rows(), " steps"),
-                   absl::StrCat("at most ", options_.max_steps_per_call));
-  }
-  status = CheckSessionRows(session_columns.num_rows(), 1, "1");
-  if (!status.ok()) return status;
   StepTask task;
   task.actor_id = request.actor_id();
   task.outputs = *outputs;
   task.answer_all_steps = request.answered_steps() == v1::ANSWERED_STEPS_ALL;
+  task.is_ephemeral = request.ephemeral();
+  status = DecodeOrder(request, &task);
+  if (!status.ok()) return status;
+  status = EncodeSteps(request.inputs(), request.session_inputs(),
+                       options_.max_steps_per_call, &task);
+  if (!status.ok()) return status;
   const std::int64_t num_answered =
-      task.answer_all_steps ? columns.num_rows() : 1;
+      task.answer_all_steps ? static_cast<std::int64_t>(task.steps.size()) : 1;
   const auto sampling =
       SamplingRows::Create(spec_, SamplingOf(request), num_answered);
   if (!sampling.ok()) return sampling.status();
@@ -324,16 +254,52 @@ absl::StatusOr<StepTask> StepCodec::DecodeStep(
     status = sampling->AppendTo(row, &task);
     if (!status.ok()) return status;
   }
-  task.is_ephemeral = request.ephemeral();
   task.version = VersionWishOf(request);
-  status = DecodeOrder(request, &task);
-  if (status.ok()) status = EncodeSessionInputs(0, &session_columns, &task);
-  if (!status.ok()) return status;
-  for (std::int64_t row = 0; row < columns.num_rows(); ++row) {
-    status = EncodeStepRow(row, &columns, &task);
-    if (!status.ok()) return status;
-  }
   return task;
+}
+
+absl::StatusOr<StepTask> StepCodec::DecodeEvaluate(
+    const v1::EvaluateRequest& request) const {
+  const auto outputs = DecodeOutputs(outputs_, request.outputs());
+  if (!outputs.ok()) return outputs.status();
+  StepTask task;
+  task.outputs = *outputs;
+  task.answer_all_steps = true;
+  task.is_ephemeral = true;
+  absl::Status status = EncodeSteps(request.inputs(), request.session_inputs(),
+                                    options_.max_steps_per_evaluation, &task);
+  if (!status.ok()) return status;
+  const auto num_steps = static_cast<std::int64_t>(task.steps.size());
+  status = CheckActions(request, num_steps);
+  if (!status.ok()) return status;
+  Evaluation evaluation;
+  evaluation.actions.assign(request.actions().begin(), request.actions().end());
+  const auto sampling =
+      SamplingRows::Create(spec_, SamplingOf(request), num_steps);
+  if (!sampling.ok()) return sampling.status();
+  for (std::int64_t row = 0; row < num_steps; ++row) {
+    status = sampling->AppendTo(row, &task);
+    if (!status.ok()) return status;
+    if (sampling->varies()) evaluation.sampling.push_back(task.sampling);
+  }
+  task.evaluation = std::make_unique<const Evaluation>(std::move(evaluation));
+  return task;
+}
+
+absl::Status StepCodec::CheckActions(const v1::EvaluateRequest& request,
+                                     std::int64_t num_steps) const {
+  if (request.actions().empty()) return absl::OkStatus();
+  if (request.actions_size() != num_steps) {
+    return Invalid(reason::kFieldShape, "actions",
+                   absl::StrCat(request.actions_size(), " entries"),
+                   absl::StrCat(num_steps, ", one per step"));
+  }
+  for (const std::int64_t action : request.actions()) {
+    if (action >= 0 && action < spec_.num_actions) continue;
+    return Invalid(reason::kFieldRange, "actions", absl::StrCat(action),
+                   absl::StrCat("0 to ", spec_.num_actions - 1));
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<std::vector<absl::StatusOr<StepTask>>>
@@ -343,10 +309,10 @@ StepCodec::DecodeStepBatch(const v1::StepBatchRequest& request) const {
   if (!status.ok()) return status;
   const auto outputs = DecodeOutputs(outputs_, request.outputs());
   if (!outputs.ok()) return outputs.status();
-  Columns columns(spec_.fields, options_.non_finite);
+  FieldColumns columns(spec_.fields, options_.non_finite);
   status = columns.Read(request.inputs());
   if (!status.ok()) return status;
-  Columns session_columns(session_fields_, options_.non_finite);
+  FieldColumns session_columns(session_fields_, options_.non_finite);
   status = session_columns.Read(request.session_inputs());
   if (!status.ok()) return status;
   const int num_actors = request.actor_ids_size();
@@ -361,11 +327,8 @@ StepCodec::DecodeStepBatch(const v1::StepBatchRequest& request) const {
   if (!status.ok()) return status;
   status = CheckOrderColumns(request);
   if (!status.ok()) return status;
-  SamplingRows::Wire wire = SamplingOf(request);
-  if (request.has_sampling_columns()) {
-    wire.columns = &request.sampling_columns();
-  }
-  const auto sampling = SamplingRows::Create(spec_, wire, num_actors);
+  const auto sampling =
+      SamplingRows::Create(spec_, SamplingOf(request), num_actors);
   if (!sampling.ok()) return sampling.status();
   std::vector<absl::StatusOr<StepTask>> tasks;
   tasks.reserve(static_cast<std::size_t>(num_actors));
@@ -399,11 +362,22 @@ void StepCodec::EncodeStep(const StepReply& reply,
   response->set_model_version(reply.model_version);
   response->set_context_version_min(reply.context_version_min);
   response->set_context_version_max(reply.context_version_max);
-  const std::int64_t rows = reply.num_answered;
+  EncodeOutputs(reply, response->mutable_outputs());
+}
+
+void StepCodec::EncodeEvaluate(const StepReply& reply,
+                               v1::EvaluateResponse* response) const {
+  response->mutable_log_probs()->Add(reply.log_probs.begin(),
+                                     reply.log_probs.end());
+  response->set_model_version(reply.model_version);
+  EncodeOutputs(reply, response->mutable_outputs());
+}
+
+void StepCodec::EncodeOutputs(const StepReply& reply, Tensors* tensors) const {
   for (std::size_t i = 0; i < reply.outputs.size(); ++i) {
     const std::vector<float>& values = reply.outputs[i];
     if (values.empty()) continue;
-    AddOutput(outputs_[i], rows, response->mutable_outputs())
+    AddOutput(outputs_[i], reply.num_answered, tensors)
         ->set_data(values.data(), values.size() * sizeof(float));
   }
 }

@@ -23,12 +23,15 @@
 #include "model/policy.h"
 #include "model/step.h"
 #include "server/engine/step_task.h"
+#include "server/service/field_columns.h"
 #include "server/service/tensor_column.h"
 
 namespace stepd {
 
 namespace v1 {
 class DescribeResponse;
+class EvaluateRequest;
+class EvaluateResponse;
 class StepBatchRequest;
 class StepBatchResponse;
 class StepRequest;
@@ -41,6 +44,8 @@ absl::Status CheckActorId(absl::string_view actor_id);
 
 struct StepCodecOptions {
   std::int64_t max_steps_per_call = 1024;
+  // An episode cannot be evaluated in parts.
+  std::int64_t max_steps_per_evaluation = 4096;
   std::int64_t max_actors_per_batch = 1024;
   NonFinite non_finite = NonFinite::kRefuse;
 };
@@ -55,6 +60,10 @@ class StepCodec {
   // LIMIT
   absl::StatusOr<StepTask> DecodeStep(const v1::StepRequest& request) const;
 
+  // As above, of an episode without an actor.
+  absl::StatusOr<StepTask> DecodeEvaluate(
+      const v1::EvaluateRequest& request) const;
+
   // One task or error per row.
   // Errors: as above, of the call as a whole
   absl::StatusOr<std::vector<absl::StatusOr<StepTask>>> DecodeStepBatch(
@@ -62,6 +71,9 @@ class StepCodec {
 
   // Fills actions, log_probs, outputs and step_index.
   void EncodeStep(const StepReply& reply, v1::StepResponse* response) const;
+
+  void EncodeEvaluate(const StepReply& reply,
+                      v1::EvaluateResponse* response) const;
 
   // Sizes the columns of `response` for `num_rows` rows of zeros.
   void StartStepBatch(std::int64_t num_rows, OutputMask outputs,
@@ -76,12 +88,17 @@ class StepCodec {
   void DescribePolicy(v1::DescribeResponse* response) const;
 
  private:
-  class Columns;
+  // All steps of one session, and its inputs if it opens.
+  absl::Status EncodeSteps(const Tensors& inputs, const Tensors& session_inputs,
+                           std::int64_t max_steps, StepTask* task) const;
+  absl::Status CheckActions(const v1::EvaluateRequest& request,
+                            std::int64_t num_steps) const;
+  void EncodeOutputs(const StepReply& reply, Tensors* tensors) const;
 
   // Append what row `row` says to `task`.
-  absl::Status EncodeStepRow(std::int64_t row, Columns* columns,
+  absl::Status EncodeStepRow(std::int64_t row, FieldColumns* columns,
                              StepTask* task) const;
-  absl::Status EncodeSessionInputs(std::int64_t row, Columns* columns,
+  absl::Status EncodeSessionInputs(std::int64_t row, FieldColumns* columns,
                                    StepTask* task) const;
 
   const InputRules* rules_;

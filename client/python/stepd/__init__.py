@@ -34,7 +34,7 @@ from stepd.errors import (
     WeightsRefused,
 )
 from stepd.model import ModelClient, Version, connect_model
-from stepd.results import BatchResult, StepResult, StepsResult
+from stepd.results import BatchResult, EvaluateResult, StepResult, StepsResult
 from stepd.retry import Retry
 from stepd.sampling import Sampling
 from stepd.session import Session
@@ -51,6 +51,7 @@ __all__ = [
     "DeadlineExceeded",
     "Description",
     "Draining",
+    "EvaluateResult",
     "Field",
     "FieldError",
     "InternalError",

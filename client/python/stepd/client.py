@@ -13,15 +13,24 @@ from types import TracebackType
 from typing import Any, TypeVar, Unpack
 
 import grpc
+import numpy as np
+from numpy.typing import ArrayLike
 
-from stepd import codec, description
+from stepd import codec, description, results
 from stepd.channel import open_channel
 from stepd.codec import Boundary, Codec, Inputs, SessionInputs
 from stepd.description import Description, Limits
 from stepd.errors import StepdError, from_rpc_error
-from stepd.results import BatchResult
+from stepd.results import BatchResult, EvaluateResult
 from stepd.retry import DEFAULT_RETRY, Retry, is_lost
-from stepd.sampling import ActionMask, Sampling, SamplingColumns
+from stepd.sampling import (
+    ActionMask,
+    Sampling,
+    SamplingColumns,
+    mask_tensor,
+    split,
+    to_proto,
+)
 from stepd.session import Session
 from stepd.session_batch import SessionBatch
 from stepd.stream import StepStream
@@ -108,6 +117,7 @@ class Client:
         self._step = unary("Step", pb.StepResponse)
         self._step_batch = unary("StepBatch", pb.StepBatchResponse)
         self._reset = unary("Reset", pb.ResetResponse)
+        self._evaluate = unary("Evaluate", pb.EvaluateResponse)
         self._describe = unary("Describe", pb.DescribeResponse)
         self._step_stream = channel.stream_stream(
             _SERVICE + "StepStream",
@@ -182,6 +192,43 @@ class Client:
             batch.actor_ids, inputs, tail, session_inputs
         )
         return batch.send(request, ephemeral, self._deadline(timeout))
+
+    def evaluate(
+        self,
+        inputs: Inputs,
+        actions: ArrayLike | Sequence[int | None] = (),
+        *,
+        session_inputs: SessionInputs | None = None,
+        outputs: Iterable[str] = ("entropy",),
+        sampling: Sampling | None = None,
+        action_mask: ActionMask | None = None,
+        timeout: float | None = None,
+        **fields: Unpack[SamplingColumns],
+    ) -> EvaluateResult:
+        """What the policy says of a whole episode, without a session.
+
+        inputs       of S steps from the first on, with a leading S
+        actions      [S], taken after each step; empty: no log-probabilities
+        outputs      of every step
+        action_mask  [S, num_actions], or a sequence with None for all
+        sampling, **fields
+                     as the actions were drawn; fields may be [S]
+
+        The numbers are, to the bit, those that the steps were answered with.
+        """
+        request = self._ready_codec().evaluation(inputs, session_inputs)
+        shared, columns = split(sampling, fields)
+        request += pb.EvaluateRequest(
+            actions=np.asarray(actions, np.int64).tolist(),
+            sampling=to_proto(shared),
+            sampling_columns=columns,
+            action_mask=mask_tensor(action_mask),
+            outputs=codec.names(outputs),
+        ).SerializeToString()
+        deadline = self._deadline(timeout)
+        return results.evaluate_result(
+            self._call(self._evaluate, request, deadline, again=True)
+        )
 
     def reset(self, actor_id: str, *, timeout: float | None = None) -> None:
         """Empties an actor's session. An unknown actor is no error.

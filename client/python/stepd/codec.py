@@ -65,6 +65,8 @@ _STRUCT = {"b1": "?", "u1": "B", "i4": "i", "i8": "q", "f2": "e", "f4": "f", "f8
 # Field numbers and wire types (protobuf's "tag" bytes) of what is written here.
 _INPUTS_TAG = b"\x12"  # StepRequest.inputs and StepBatchRequest.inputs: 2, bytes
 _SESSION_INPUTS_TAG = b"\x32"  # and .session_inputs: 6, bytes
+_EVALUATION_INPUTS_TAG = b"\x0a"  # EvaluateRequest.inputs: 1, bytes
+_EVALUATION_SESSION_INPUTS_TAG = b"\x3a"  # and .session_inputs: 7, bytes
 _DATA_TAG = b"\x22"  # Tensor.data: 4, bytes
 
 
@@ -465,6 +467,13 @@ class Codec:
             f.name: _FieldEncoder(f, _SESSION_INPUTS_TAG)
             for f in description.session_inputs
         }
+        self._evaluation_encoders = {
+            f.name: _FieldEncoder(f, _EVALUATION_INPUTS_TAG) for f in description.fields
+        }
+        self._evaluation_session_encoders = {
+            f.name: _FieldEncoder(f, _EVALUATION_SESSION_INPUTS_TAG)
+            for f in description.session_inputs
+        }
         self.row_layout = _row_layout(self._encoders.values())
         # In a batch not every actor's session opens.
         self._optional_session_encoders = {
@@ -520,4 +529,12 @@ class Codec:
         if session_inputs is not None:
             _add_rows(self._optional_session_encoders, session_inputs, count, parts)
         parts.append(tail)
+        return b"".join(parts)
+
+    def evaluation(self, inputs: Inputs, session_inputs: SessionInputs | None) -> bytes:
+        """The part of an EvaluateRequest that the policy reads."""
+        parts: Parts = []
+        _add_rows(self._evaluation_encoders, inputs, count_rows(inputs), parts)
+        if session_inputs is not None:
+            _add_step(self._evaluation_session_encoders, session_inputs, parts)
         return b"".join(parts)

@@ -62,6 +62,16 @@ class StepsResult:
 
 
 @dataclass(slots=True, eq=False)
+class EvaluateResult:
+    """What the policy says of an episode of S steps."""
+
+    # [S], of the actions given; empty if none were.
+    log_probs: NDArray[np.float32]
+    outputs: Outputs  # [S, ...] each
+    model_version: int
+
+
+@dataclass(slots=True, eq=False)
 class BatchResult:
     """The answer to one step of each of N actors.
 
@@ -106,6 +116,14 @@ def steps_result(message: pb.StepResponse) -> StepsResult:
         message.step_index,
         message.model_version,
         _SERVED_FROM[message.served_from],
+    )
+
+
+def evaluate_result(message: pb.EvaluateResponse) -> EvaluateResult:
+    return EvaluateResult(
+        np.array(message.log_probs, np.float32),
+        {t.name: _array(t, tuple(t.shape)) for t in message.outputs},
+        message.model_version,
     )
 
 

@@ -127,17 +127,24 @@ def to_proto(sampling: Sampling) -> pb.Sampling:
 
 def mask_row(mask: ActionMask) -> bytes:
     """The part of a StepRequest that says the mask of one answered step."""
-    return _mask(_bools(mask)[np.newaxis])
+    return _part(_tensor(_bools(mask)[np.newaxis]))
 
 
 def mask_rows(mask: ActionMask) -> bytes:
     """The same for several steps or actors, of which some may be None."""
+    return _part(mask_tensor(mask))
+
+
+def mask_tensor(mask: ActionMask | None) -> pb.Tensor | None:
+    """A mask of several rows as it is on the wire; None: all is allowed."""
+    if mask is None:
+        return None
     if isinstance(mask, (list, tuple)) and any(row is None for row in mask):
         present = [_bools(row) for row in mask if row is not None]
         if not present:
-            return b""
-        return _mask(np.stack(present), [int(row is not None) for row in mask])
-    return _mask(_bools(mask))
+            return None
+        return _tensor(np.stack(present), [int(row is not None) for row in mask])
+    return _tensor(_bools(mask))
 
 
 def _bools(mask: ActionMask) -> NDArray[np.bool_]:
@@ -151,11 +158,14 @@ def _bools(mask: ActionMask) -> NDArray[np.bool_]:
     return array.astype(bool)
 
 
-def _mask(mask: NDArray[np.bool_], lengths: list[int] | None = None) -> bytes:
-    tensor = pb.Tensor(
+def _tensor(mask: NDArray[np.bool_], lengths: list[int] | None = None) -> pb.Tensor:
+    return pb.Tensor(
         dtype=pb.DATA_TYPE_BOOL,
         shape=mask.shape,
         lengths=lengths,
         data=mask.tobytes(),
     )
-    return pb.StepRequest(action_mask=tensor).SerializeToString()
+
+
+def _part(mask: pb.Tensor | None) -> bytes:
+    return pb.StepRequest(action_mask=mask).SerializeToString()
