@@ -11,7 +11,6 @@
 #include <functional>
 #include <limits>
 #include <thread>
-#include <type_traits>
 #include <utility>
 #include <variant>
 
@@ -256,18 +255,12 @@ class ShardedEngine : public Engine {
   }
 
   absl::Status SubmitToShard(Task task) {
-    return std::visit(
-        [this](auto& t) {
-          QueuedTask queued;
-          std::size_t shard = 0;
-          if constexpr (!std::is_same_v<decltype(t), ListTask&>) {
-            queued.actor_hash = StableHash(t.actor_id);
-            shard = ShardOf(t.actor_id);
-          }
-          queued.task = std::move(t);
-          return shards_[shard]->Submit(std::move(queued));
-        },
-        task);
+    const std::string& actor_id = ActorOf(task);
+    const std::size_t shard = ShardOf(actor_id);
+    QueuedTask queued;
+    queued.actor_hash = StableHash(actor_id);
+    queued.task = std::move(task);
+    return shards_[shard]->Submit(std::move(queued));
   }
 
   absl::Status SubmitFork(ForkTask task) {

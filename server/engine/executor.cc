@@ -10,7 +10,6 @@
 #include <exception>
 #include <memory>
 #include <string>
-#include <type_traits>
 #include <utility>
 #include <variant>
 
@@ -38,19 +37,6 @@ constexpr MonotonicDuration kAnswerMargin = std::chrono::milliseconds(50);
 
 // Sessions that expire in one go: the loop comes back for more.
 constexpr int kMaxExpiredAtOnce = 256;
-
-const std::string& ActorOf(const Task& task) {
-  static const std::string none;
-  return std::visit(
-      [](const auto& t) -> const std::string& {
-        if constexpr (std::is_same_v<decltype(t), const ListTask&>) {
-          return none;
-        } else {
-          return t.actor_id;
-        }
-      },
-      task);
-}
 
 std::shared_ptr<const std::string> TakeInputs(StepTask* task) {
   if (task->session_inputs.empty()) return nullptr;
@@ -83,7 +69,7 @@ Executor::Executor(Parts parts, const ExecutorOptions& options)
           spec_,
           {&versions_, parts.budget, parts.observer, parts.journal != nullptr},
           options.num_blocks, options.first_epoch),
-      journal_(parts.journal, parts.clock),
+      journal_(parts.journal, &store_, parts.clock),
       session_tasks_(options.index, &store_, &journal_),
       slicer_(spec_, &versions_.policy(), options.context),
       admission_(spec_, slicer_, options.context, store_.blocks()),
@@ -93,8 +79,7 @@ Executor::Executor(Parts parts, const ExecutorOptions& options)
 Executor::~Executor() { assert(num_unfinished_ == 0); }
 
 void Executor::Admit(QueuedTask task, MonotonicTime now) {
-  if (auto* list = std::get_if<ListTask>(&task.task)) {
-    session_tasks_.List(std::move(*list), now);
+  if (session_tasks_.TryAnswer(&task.task, now)) {
     ++num_finished_;
     return;
   }
@@ -461,11 +446,7 @@ bool Executor::TryStart(Work* work, RunningVersion* version,
   work->context_versions = session->version.cached;
   work->started = now;
   work->was_rebuilt = !session->is_cached();
-  if (session->num_steps() > 0) {
-    work->reply.served_from = session->is_from_journal ? ServedFrom::kJournal
-                              : session->is_cached()   ? ServedFrom::kCache
-                                                       : ServedFrom::kLog;
-  }
+  work->reply.served_from = TierOf(*session);
   return true;
 }
 
@@ -625,10 +606,9 @@ void Executor::CompleteReply(Work* work) {
 
 // What the journal has not taken did not happen.
 void Executor::CommitComputed(MonotonicTime now) {
-  const std::vector<absl::Status> statuses = journal_.Write(computed_);
-  for (std::size_t i = 0; i < computed_.size(); ++i) {
-    Work* work = computed_[i];
-    if (statuses[i].ok()) {
+  journal_.Write(computed_);
+  for (Work* work : computed_) {
+    if (work->status.ok()) {
       Commit(work, now);
       continue;
     }
@@ -636,7 +616,7 @@ void Executor::CommitComputed(MonotonicTime now) {
       store_.End(SessionEnd::kTakenOver, work->session);
       work->session->is_looked_up = false;
     }
-    Fail(work, statuses[i], now);
+    Fail(work, std::move(work->status), now);
   }
   computed_.clear();
 }
@@ -697,7 +677,7 @@ void Executor::Finish(Work* work, MonotonicTime now) {
 // computation run here.
 void Executor::ServeNext(Session* session, MonotonicTime now) {
   while (Work* work = session->first_work) {
-    work->status = LookUp(session);
+    work->status = journal_.LookUp(session);
     if (!work->is_step()) {
       session_tasks_.Run(work, now);
     } else if (work->status.ok() && MustCompute(work, now)) {
@@ -715,45 +695,13 @@ void Executor::ServeNext(Session* session, MonotonicTime now) {
   }
 }
 
-// A session that is not in memory may be in the journal.
-absl::Status Executor::LookUp(Session* session) {
-  if (session->is_looked_up || session->num_steps() > 0) {
-    return absl::OkStatus();
-  }
-  const auto record = journal_.Read(session->actor_id);
-  if (!record.ok()) return record.status();
-  session->is_looked_up = true;
-  if (!record->has_value()) return absl::OkStatus();
-  const absl::Status status = store_.Import(**record, session);
-  session->is_from_journal = status.ok();
-  session->is_looked_up = status.ok();
-  return status;
-}
-
-// Another server may have gone on with the session: then the journal has a
-// later state of it.
-absl::Status Executor::Refresh(Session* session) {
-  const auto record = journal_.Read(session->actor_id);
-  if (!record.ok()) return record.status();
-  if (!record->has_value()) return absl::OkStatus();
-  const auto num_steps = static_cast<std::uint64_t>(session->num_steps());
-  const bool is_later = std::pair((*record)->epoch, (*record)->num_steps()) >
-                        std::pair(session->epoch, num_steps);
-  if (!is_later) return absl::OkStatus();
-  store_.End(SessionEnd::kTakenOver, session);
-  const absl::Status status = store_.Import(**record, session);
-  session->is_from_journal = status.ok();
-  session->is_looked_up = status.ok();
-  return status;
-}
-
 // False: the step has its answer, or its error, already.
 bool Executor::MustCompute(Work* work, MonotonicTime now) {
   Session* session = work->session;
   const StepTask& task = work->step();
   absl::StatusOr<StepOrder> order = OrderOf(task, *session);
   if (!order.ok() && session->num_steps() > 0) {
-    work->status = Refresh(session);
+    work->status = journal_.Refresh(session);
     if (!work->status.ok()) return false;
     order = OrderOf(task, *session);
   }

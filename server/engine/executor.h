@@ -152,8 +152,6 @@ class Executor {
   void Fail(Work* work, absl::Status status, MonotonicTime now);
   void Finish(Work* work, MonotonicTime now);
   void ServeNext(Session* session, MonotonicTime now);
-  absl::Status LookUp(Session* session);
-  absl::Status Refresh(Session* session);
   bool MustCompute(Work* work, MonotonicTime now);
   void DeliverFinished(MonotonicTime now);
   void Deliver(Work* work, MonotonicTime now);

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 
 #include "server/common/error.h"
 #include "server/engine/session.h"
@@ -46,15 +47,10 @@ JournalEntry EntryOf(const Work& work) {
 SessionRecord RecordWith(const Work& work) {
   const Session& session = *work.session;
   const auto& task = std::get<StepTask>(work.task);
-  SessionRecord record;
-  record.actor_id = session.actor_id;
-  record.epoch = session.epoch;
-  record.session_inputs = std::string(InputsOf(session));
-  record.first_step = static_cast<std::uint64_t>(work.cached.begin);
   const std::int64_t num_steps = session.num_steps();
-  for (std::int64_t i = work.cached.begin; i < num_steps; ++i) {
-    record.steps.Append(session.log[i]);
-  }
+  SessionRecord record =
+      RecordFrom(session, std::min(work.cached.begin, num_steps));
+  record.first_step = static_cast<std::uint64_t>(work.cached.begin);
   const std::int64_t first_new =
       std::max<std::int64_t>(0, work.cached.begin - num_steps);
   for (auto i = static_cast<std::size_t>(first_new); i < task.steps.size();
@@ -67,29 +63,26 @@ SessionRecord RecordWith(const Work& work) {
 
 }  // namespace
 
-std::vector<absl::Status> ExecutorJournal::Write(
-    absl::Span<Work* const> works) {
-  std::vector<absl::Status> statuses(works.size());
-  if (!exists() || works.empty()) return statuses;
-  std::vector<JournalEntry> entries;
-  entries.reserve(works.size());
+void ExecutorJournal::Write(absl::Span<Work* const> works) {
+  if (!exists() || works.empty()) return;
+  entries_.clear();
   MonotonicTime deadline = Deadline();
   for (const Work* work : works) {
-    entries.push_back(EntryOf(*work));
+    entries_.push_back(EntryOf(*work));
     deadline = std::min(deadline, std::get<StepTask>(work->task).deadline);
   }
-  const auto outcomes = journal_->Append(entries, deadline);
+  const auto outcomes = journal_->Append(entries_, deadline);
   for (std::size_t i = 0; i < works.size(); ++i) {
+    Work* work = works[i];
     if (!outcomes.ok()) {
-      statuses[i] = outcomes.status();
+      work->status = outcomes.status();
     } else if ((*outcomes)[i] == JournalOutcome::kBehind) {
-      statuses[i] = Replace(RecordWith(*works[i]));
+      work->status = Replace(RecordWith(*work));
     } else if ((*outcomes)[i] == JournalOutcome::kTakenOver) {
-      works[i]->is_taken_over = true;
-      statuses[i] = TakenOver();
+      work->is_taken_over = true;
+      work->status = TakenOver();
     }
   }
-  return statuses;
 }
 
 absl::Status ExecutorJournal::Erase(absl::string_view actor_id) {
@@ -113,6 +106,43 @@ absl::StatusOr<std::optional<SessionRecord>> ExecutorJournal::Read(
     absl::string_view actor_id) {
   if (!exists()) return std::optional<SessionRecord>();
   return journal_->Read(actor_id, Deadline());
+}
+
+absl::StatusOr<bool> ExecutorJournal::Has(absl::string_view actor_id) {
+  const auto record = Read(actor_id);
+  if (!record.ok()) return record.status();
+  return record->has_value();
+}
+
+absl::Status ExecutorJournal::LookUp(Session* session) {
+  if (session->is_looked_up || session->num_steps() > 0) {
+    return absl::OkStatus();
+  }
+  const auto record = Read(session->actor_id);
+  if (!record.ok()) return record.status();
+  session->is_looked_up = true;
+  if (!record->has_value()) return absl::OkStatus();
+  return Restore(**record, session);
+}
+
+absl::Status ExecutorJournal::Refresh(Session* session) {
+  const auto record = Read(session->actor_id);
+  if (!record.ok()) return record.status();
+  if (!record->has_value()) return absl::OkStatus();
+  const auto num_steps = static_cast<std::uint64_t>(session->num_steps());
+  const bool is_later = std::pair((*record)->epoch, (*record)->num_steps()) >
+                        std::pair(session->epoch, num_steps);
+  if (!is_later) return absl::OkStatus();
+  store_.End(SessionEnd::kTakenOver, session);
+  return Restore(**record, session);
+}
+
+absl::Status ExecutorJournal::Restore(const SessionRecord& record,
+                                      Session* session) {
+  absl::Status status = store_.Import(record, session);
+  session->is_from_journal = status.ok();
+  session->is_looked_up = status.ok();
+  return status;
 }
 
 MonotonicTime ExecutorJournal::Deadline() const {

@@ -14,41 +14,24 @@
 namespace stepd {
 namespace {
 
-// The copies that other executors make. Deletes itself with the last of them.
+// The copies that other executors make of one session.
+//
+// Thread safety: thread-safe.
 class RemoteForks {
  public:
   using Done = absl::AnyInvocable<void(absl::StatusOr<ForkResult>)>;
 
   // `local`: the forks that are made already.
-  RemoteForks(std::vector<std::string> local, std::vector<std::string> others,
-              SubmitTask submit, Done done)
-      : made_(std::move(local)),
-        others_(std::move(others)),
+  RemoteForks(std::uint64_t epoch, std::vector<std::string> local,
+              std::size_t num_others, SubmitTask submit, Done done)
+      : epoch_(epoch),
         submit_(std::move(submit)),
-        done_(std::move(done)),
-        num_left_(others_.size()) {}
+        made_(std::move(local)),
+        num_left_(num_others),
+        done_(std::move(done)) {}
 
-  void Start(const ForkResult& source) {
-    epoch_ = source.epoch;
-    // The last End() deletes this, maybe while the loop still runs.
-    const std::vector<std::string> others = others_;
-    const std::shared_ptr<const SessionRecord> record = source.record;
-    const SubmitTask submit = submit_;
-    for (const std::string& actor_id : others) {
-      ImportTask task;
-      task.actor_id = actor_id;
-      task.record = record;
-      task.epoch = source.epoch;
-      task.done = [this, actor_id](absl::Status status) {
-        End(actor_id, std::move(status));
-      };
-      absl::Status status = submit(std::move(task));
-      if (!status.ok()) End(actor_id, std::move(status));
-    }
-  }
-
- private:
-  void End(const std::string& actor_id, absl::Status status)
+  // The last one completes the fork.
+  void End(const std::string& actor_id, const absl::Status& status)
       ABSL_LOCKS_EXCLUDED(mu_) {
     {
       MutexLock lock(&mu_);
@@ -57,11 +40,11 @@ class RemoteForks {
       if (--num_left_ > 0) return;
     }
     Finish();
-    delete this;
   }
 
-  void Finish() ABSL_LOCKS_EXCLUDED(mu_) {
-    MutexLock lock(&mu_);
+ private:
+  // Nobody else is left to take the lock.
+  void Finish() ABSL_NO_THREAD_SAFETY_ANALYSIS {
     if (status_.ok()) {
       ForkResult result;
       result.epoch = epoch_;
@@ -77,14 +60,13 @@ class RemoteForks {
     done_(status_);
   }
 
+  const std::uint64_t epoch_;
+  const SubmitTask submit_;
   Mutex mu_;
   std::vector<std::string> made_ ABSL_GUARDED_BY(mu_);
-  const std::vector<std::string> others_;
-  const SubmitTask submit_;
-  Done done_;
   std::size_t num_left_ ABSL_GUARDED_BY(mu_);
   absl::Status status_ ABSL_GUARDED_BY(mu_);
-  std::uint64_t epoch_ = 0;
+  Done done_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace
@@ -97,9 +79,20 @@ absl::Status ForkAcross(ForkTask task, std::vector<std::string> others,
                done = std::move(task.done)](
                   const absl::StatusOr<ForkResult>& source) mutable {
     if (!source.ok()) return done(source.status());
-    auto* forks = new RemoteForks(std::move(local), std::move(others),
-                                  std::move(submit), std::move(done));
-    forks->Start(*source);
+    const auto forks =
+        std::make_shared<RemoteForks>(source->epoch, std::move(local),
+                                      others.size(), submit, std::move(done));
+    for (const std::string& actor_id : others) {
+      ImportTask copy;
+      copy.actor_id = actor_id;
+      copy.record = source->record;
+      copy.epoch = source->epoch;
+      copy.done = [forks, actor_id](const absl::Status& status) {
+        forks->End(actor_id, status);
+      };
+      const absl::Status status = submit(std::move(copy));
+      if (!status.ok()) forks->End(actor_id, status);
+    }
   };
   return submit(std::move(task));
 }

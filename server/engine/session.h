@@ -23,6 +23,7 @@
 #include "server/engine/running_versions.h"
 #include "server/engine/session_record.h"
 #include "server/engine/step_log.h"
+#include "server/engine/step_task.h"
 
 namespace stepd {
 
@@ -93,11 +94,25 @@ struct Session {
   ListLink<Session> resident_link;
 };
 
+// What the session's next step would be served from.
+inline ServedFrom TierOf(const Session& session) {
+  if (session.num_steps() == 0) return ServedFrom::kNew;
+  if (session.is_from_journal) return ServedFrom::kJournal;
+  return session.is_cached() ? ServedFrom::kCache : ServedFrom::kLog;
+}
+
 // The session's inputs, encoded; empty if there are none.
 inline absl::string_view InputsOf(const Session& session) {
   return session.session_inputs == nullptr ? absl::string_view()
                                            : *session.session_inputs;
 }
+
+// The session without its cache, from `first_step` of its log on, which is at
+// most its number of steps. `answered` is not part of it.
+SessionRecord RecordFrom(const Session& session, std::int64_t first_step);
+
+// All of its context, and its last answer.
+SessionRecord RecordOf(const Session& session);
 
 }  // namespace stepd
 

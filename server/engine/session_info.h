@@ -14,12 +14,20 @@
 
 #include "absl/time/time.h"
 #include "server/engine/observer.h"
+#include "server/engine/step_task.h"
 
 namespace stepd {
 
 struct SessionInfo {
   std::string actor_id;
   std::uint64_t epoch = 0;
+  ServedFrom tier =
+      ServedFrom::kNew;  // what the next step would be served from
+  // The weights that its context is of, and the oldest and newest ones that
+  // made what is cached of it; 0: none.
+  std::uint64_t model_version = 0;
+  std::uint64_t context_version_min = 0;
+  std::uint64_t context_version_max = 0;
   std::int64_t num_steps = 0;
   std::int64_t context_steps = 0;   // of them, those that the policy sees
   std::int64_t context_tokens = 0;  // of these

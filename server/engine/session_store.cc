@@ -96,19 +96,6 @@ absl::Status SessionStore::Fork(const Session& source, std::uint64_t epoch,
   return absl::OkStatus();
 }
 
-SessionRecord SessionStore::Export(const Session& session) const {
-  SessionRecord record;
-  record.actor_id = session.actor_id;
-  record.epoch = session.epoch;
-  record.session_inputs = std::string(InputsOf(session));
-  record.first_step = static_cast<std::uint64_t>(session.window_start);
-  for (std::int64_t i = session.window_start; i < session.num_steps(); ++i) {
-    record.steps.Append(session.log[i]);
-  }
-  if (session.answered != nullptr) record.answered = *session.answered;
-  return record;
-}
-
 absl::Status SessionStore::Import(const SessionRecord& record,
                                   Session* session) {
   assert(session->num_steps() == 0);
@@ -133,11 +120,12 @@ absl::Status SessionStore::Import(const SessionRecord& record,
   return absl::OkStatus();
 }
 
-SessionInfo SessionStore::InfoOf(const Session& session,
+SessionInfo SessionStore::InfoOf(const Session& session, int executor,
                                  MonotonicTime now) const {
   SessionInfo info;
   info.actor_id = session.actor_id;
   info.epoch = session.epoch;
+  info.tier = TierOf(session);
   info.num_steps = session.num_steps();
   info.context_steps = session.num_steps() - session.window_start;
   info.context_tokens = session.num_tokens;
@@ -149,6 +137,10 @@ SessionInfo SessionStore::InfoOf(const Session& session,
       });
   info.log_bytes = static_cast<std::int64_t>(session.log.num_bytes() +
                                              InputsOf(session).size());
+  info.model_version = session.version.number();
+  info.context_version_min = session.version.cached.min;
+  info.context_version_max = session.version.cached.max;
+  info.executor = executor;
   info.is_busy = session.first_work != nullptr;
   if (!info.is_busy) info.idle = absl::FromChrono(now - session.last_use);
   return info;

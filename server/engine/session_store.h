@@ -88,14 +88,14 @@ class SessionStore {
   // Errors: kResourceExhausted  SESSIONS_FULL
   absl::Status Fork(const Session& source, std::uint64_t epoch, Session* fork);
 
-  SessionRecord Export(const Session& session) const;
   // `session` becomes what `record` says, under its own name.
   // REQUIRES: `session` has no step.
   // Errors: kResourceExhausted  SESSIONS_FULL
   //         kInvalidArgument    RECORD: no session of this policy
   absl::Status Import(const SessionRecord& record, Session* session);
 
-  SessionInfo InfoOf(const Session& session, MonotonicTime now) const;
+  SessionInfo InfoOf(const Session& session, int executor,
+                     MonotonicTime now) const;
   // The sessions that ended last, oldest first.
   const std::deque<EndedSession>& ended() const { return ended_; }
 

@@ -1,8 +1,10 @@
 // Copyright 2026 The stepd authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// What else can be asked about one actor's session, in order with its steps:
-// plain data and a completion, as a StepTask is. Every `done` is called exactly
+// What else can be asked about sessions: plain data and a completion, as a
+// StepTask is. What changes or copies a session takes its turn behind the steps
+// that were sent before; what only looks at sessions (InspectTask, ListTask)
+// does not wait, and does not count as use. Every `done` is called exactly
 // once, from an executor's thread; it must not block.
 
 #ifndef STEPD_SERVER_ENGINE_SESSION_TASK_H_
@@ -44,7 +46,8 @@ struct ForkResult {
 struct ForkTask {
   std::string actor_id;
   std::vector<std::string> forks;  // all different
-  // Of the new sessions; absent: the server's choice.
+  // Of the new sessions; absent: the server's choice. A fork that is of this
+  // epoch, and as long as the source, is made already: the call came twice.
   std::optional<std::uint64_t> epoch;
   bool wants_record = false;
   // Errors: kNotFound            SESSION_UNKNOWN: the source has no step
@@ -53,22 +56,24 @@ struct ForkTask {
   absl::AnyInvocable<void(absl::StatusOr<ForkResult>)> done;
 };
 
-// Errors: kNotFound  SESSION_UNKNOWN
+// Of a session in memory, as it is between two batches.
 struct InspectTask {
   std::string actor_id;
+  // Errors: kNotFound  SESSION_UNKNOWN
   absl::AnyInvocable<void(absl::StatusOr<SessionInfo>)> done;
 };
 
-// Errors: kNotFound  SESSION_UNKNOWN
 struct ExportTask {
   std::string actor_id;
+  // Errors: kNotFound  SESSION_UNKNOWN
   absl::AnyInvocable<void(absl::StatusOr<SessionRecord>)> done;
 };
 
 struct ImportTask {
   std::string actor_id;  // whatever name the record has
   std::shared_ptr<const SessionRecord> record;
-  std::optional<std::uint64_t> epoch;  // absent: the record's
+  // Absent: the record's. As in a fork, a copy may be made already.
+  std::optional<std::uint64_t> epoch;
   // Errors: kAlreadyExists      SESSION_EXISTS
   //         kInvalidArgument    RECORD
   //         kResourceExhausted  SESSIONS_FULL
@@ -84,6 +89,9 @@ struct ListTask {
 
 using Task = std::variant<StepTask, ResetTask, ForkTask, InspectTask,
                           ExportTask, ImportTask, ListTask>;
+
+// Whose session it is about; empty: everybody's.
+const std::string& ActorOf(const Task& task);
 
 }  // namespace stepd
 

@@ -4,11 +4,13 @@
 #include "server/engine/session_task_runner.h"
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
 #include <variant>
 
+#include "absl/functional/any_invocable.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -18,9 +20,9 @@
 namespace stepd {
 namespace {
 
-absl::Status SessionUnknown(const Session& session) {
+absl::Status SessionUnknown(absl::string_view actor_id) {
   return Error(absl::StatusCode::kNotFound, reason::kSessionUnknown,
-               absl::StrCat("actor \"", session.actor_id, "\" has no session"));
+               absl::StrCat("actor \"", actor_id, "\" has no session"));
 }
 
 absl::Status SessionExists(absl::string_view actor_id) {
@@ -30,15 +32,53 @@ absl::Status SessionExists(absl::string_view actor_id) {
                {{"field", std::string(actor_id)}});
 }
 
+// Hands `value` over, or what went wrong.
+template <typename Done, typename T>
+absl::AnyInvocable<void(absl::Status)> DeliveryOf(Done done, T value) {
+  return [done = std::move(done),
+          value = std::move(value)](const absl::Status& status) mutable {
+    if (!status.ok()) return done(status);
+    done(std::move(value));
+  };
+}
+
+// The source of a copy.
+void RequireSteps(Work* work) {
+  const Session& session = *work->session;
+  if (work->status.ok() && session.num_steps() == 0) {
+    work->status = SessionUnknown(session.actor_id);
+  }
+}
+
+// Others have begun a step, and may never have one.
+bool IsListed(const Session& session) { return session.num_steps() > 0; }
+
+// A call that came twice has made the copy before.
+bool WasMade(const Session& copy, const std::optional<std::uint64_t>& epoch,
+             std::uint64_t num_steps) {
+  return epoch.has_value() && copy.epoch == *epoch &&
+         static_cast<std::uint64_t>(copy.num_steps()) == num_steps;
+}
+
 }  // namespace
+
+bool SessionTaskRunner::TryAnswer(Task* task, MonotonicTime now) const {
+  if (auto* list = std::get_if<ListTask>(task)) {
+    list->done(List(*list, now));
+    return true;
+  }
+  if (auto* inspect = std::get_if<InspectTask>(task)) {
+    inspect->done(Inspect(inspect->actor_id, now));
+    return true;
+  }
+  return false;
+}
 
 void SessionTaskRunner::Run(Work* work, MonotonicTime now) {
   if (auto* reset = std::get_if<ResetTask>(&work->task)) {
     Run(reset, work);
   } else if (auto* fork = std::get_if<ForkTask>(&work->task)) {
     Run(fork, work, now);
-  } else if (auto* inspect = std::get_if<InspectTask>(&work->task)) {
-    Run(inspect, work, now);
   } else if (auto* exported = std::get_if<ExportTask>(&work->task)) {
     Run(exported, work);
   } else {
@@ -61,9 +101,7 @@ void SessionTaskRunner::Run(ResetTask* task, Work* work) {
 void SessionTaskRunner::Run(ForkTask* task, Work* work, MonotonicTime now) {
   const Session& source = *work->session;
   ForkResult result;
-  if (work->status.ok() && source.num_steps() == 0) {
-    work->status = SessionUnknown(source);
-  }
+  RequireSteps(work);
   if (work->status.ok()) {
     result.epoch = task->epoch.has_value() ? *task->epoch : store_.NextEpoch();
     std::vector<Session*> forks;
@@ -76,15 +114,10 @@ void SessionTaskRunner::Run(ForkTask* task, Work* work, MonotonicTime now) {
       }
     }
     if (task->wants_record) {
-      result.record =
-          std::make_shared<const SessionRecord>(store_.Export(source));
+      result.record = std::make_shared<const SessionRecord>(RecordOf(source));
     }
   }
-  work->delivery = [done = std::move(task->done),
-                    result](const absl::Status& status) mutable {
-    if (!status.ok()) return done(status);
-    done(std::move(result));
-  };
+  work->delivery = DeliveryOf(std::move(task->done), std::move(result));
 }
 
 // On an error `forks` has those that were begun.
@@ -93,19 +126,21 @@ absl::Status SessionTaskRunner::MakeForks(const ForkTask& task,
                                           const Session& source,
                                           std::vector<Session*>* forks) {
   for (const std::string& actor_id : task.forks) {
-    if (store_.table().Find(actor_id) != nullptr) {
+    if (const Session* existing = store_.table().Find(actor_id)) {
+      const auto num_steps = static_cast<std::uint64_t>(source.num_steps());
+      if (WasMade(*existing, task.epoch, num_steps)) continue;
       return SessionExists(actor_id);
     }
-    const auto journalled = journal_.Read(actor_id);
-    if (!journalled.ok()) return journalled.status();
-    if (journalled->has_value()) return SessionExists(actor_id);
+    const absl::StatusOr<bool> is_stored = journal_.Has(actor_id);
+    if (!is_stored.ok()) return is_stored.status();
+    if (*is_stored) return SessionExists(actor_id);
     Session* fork = store_.table().FindOrCreate(actor_id, StableHash(actor_id));
     forks->push_back(fork);
     absl::Status status = store_.Fork(source, epoch, fork);
     if (!status.ok()) return status;
     fork->is_looked_up = true;
     if (!journal_.exists()) continue;
-    status = journal_.Replace(store_.Export(*fork));
+    status = journal_.Replace(RecordOf(*fork));
     if (!status.ok()) return status;
   }
   return absl::OkStatus();
@@ -120,35 +155,11 @@ void SessionTaskRunner::Undo(Session* fork) {
   store_.table().Erase(fork);
 }
 
-void SessionTaskRunner::Run(InspectTask* task, Work* work, MonotonicTime now) {
-  const Session& session = *work->session;
-  SessionInfo info = store_.InfoOf(session, now);
-  info.executor = executor_;
-  // The question itself does not make it busy.
-  info.is_busy = work->next_of_session != nullptr;
-  info.idle = absl::FromChrono(now - session.last_use);
-  if (work->status.ok() && session.num_steps() == 0) {
-    work->status = SessionUnknown(session);
-  }
-  work->delivery = [done = std::move(task->done), info = std::move(info)](
-                       const absl::Status& status) mutable {
-    if (!status.ok()) return done(status);
-    done(std::move(info));
-  };
-}
-
 void SessionTaskRunner::Run(ExportTask* task, Work* work) {
-  const Session& session = *work->session;
-  if (work->status.ok() && session.num_steps() == 0) {
-    work->status = SessionUnknown(session);
-  }
+  RequireSteps(work);
   SessionRecord record;
-  if (work->status.ok()) record = store_.Export(session);
-  work->delivery = [done = std::move(task->done), record = std::move(record)](
-                       const absl::Status& status) mutable {
-    if (!status.ok()) return done(status);
-    done(std::move(record));
-  };
+  if (work->status.ok()) record = RecordOf(*work->session);
+  work->delivery = DeliveryOf(std::move(task->done), std::move(record));
 }
 
 void SessionTaskRunner::Run(ImportTask* task, Work* work) {
@@ -156,6 +167,7 @@ void SessionTaskRunner::Run(ImportTask* task, Work* work) {
   work->delivery = std::move(task->done);
   if (!work->status.ok()) return;
   if (session->num_steps() > 0) {
+    if (WasMade(*session, task->epoch, task->record->num_steps())) return;
     work->status = SessionExists(session->actor_id);
     return;
   }
@@ -163,23 +175,31 @@ void SessionTaskRunner::Run(ImportTask* task, Work* work) {
   if (!work->status.ok()) return;
   if (task->epoch.has_value()) session->epoch = *task->epoch;
   if (!journal_.exists()) return;
-  work->status = journal_.Replace(store_.Export(*session));
+  work->status = journal_.Replace(RecordOf(*session));
   if (!work->status.ok()) store_.Empty(session);
 }
 
-void SessionTaskRunner::List(ListTask task, MonotonicTime now) {
+absl::StatusOr<SessionInfo> SessionTaskRunner::Inspect(
+    const std::string& actor_id, MonotonicTime now) const {
+  const Session* session = store_.table().Find(actor_id);
+  if (session == nullptr || !IsListed(*session)) {
+    return SessionUnknown(actor_id);
+  }
+  return store_.InfoOf(*session, executor_, now);
+}
+
+SessionList SessionTaskRunner::List(const ListTask& task,
+                                    MonotonicTime now) const {
   SessionList list;
   list.num_sessions = store_.num_open();
   store_.table().ForEach([&](const Session& session) {
-    const bool is_wanted =
-        session.num_steps() > 0 &&
-        absl::StartsWith(session.actor_id, task.actor_prefix);
-    if (!is_wanted) return true;
     if (static_cast<std::int64_t>(list.sessions.size()) >= task.max_sessions) {
       return false;
     }
-    list.sessions.push_back(store_.InfoOf(session, now));
-    list.sessions.back().executor = executor_;
+    if (IsListed(session) &&
+        absl::StartsWith(session.actor_id, task.actor_prefix)) {
+      list.sessions.push_back(store_.InfoOf(session, executor_, now));
+    }
     return true;
   });
   for (const EndedSession& ended : store_.ended()) {
@@ -187,7 +207,7 @@ void SessionTaskRunner::List(ListTask task, MonotonicTime now) {
       list.ended.push_back(ended);
     }
   }
-  task.done(std::move(list));
+  return list;
 }
 
 }  // namespace stepd

@@ -1,8 +1,7 @@
 // Copyright 2026 The stepd authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Runs what is asked about a session besides its steps, when it is first in the
-// session's line.
+// Runs what is asked about sessions besides their steps.
 //
 // Thread safety: none; one executor owns it.
 
@@ -10,9 +9,11 @@
 #define STEPD_SERVER_ENGINE_SESSION_TASK_RUNNER_H_
 
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "server/common/clock.h"
 #include "server/engine/executor_journal.h"
 #include "server/engine/session.h"
@@ -28,16 +29,21 @@ class SessionTaskRunner {
   SessionTaskRunner(int executor, SessionStore* store, ExecutorJournal* journal)
       : executor_(executor), store_(*store), journal_(*journal) {}
 
-  // Gives `work` its status and its delivery.
-  // REQUIRES: not a step.
+  // Answers `task` if it only looks at sessions. False: it does not.
+  bool TryAnswer(Task* task, MonotonicTime now) const;
+
+  // Does what the first work in its session's line says, and gives it its
+  // status and its delivery.
+  // REQUIRES: not a step, and nothing for TryAnswer().
   void Run(Work* work, MonotonicTime now);
 
-  void List(ListTask task, MonotonicTime now);
-
  private:
+  absl::StatusOr<SessionInfo> Inspect(const std::string& actor_id,
+                                      MonotonicTime now) const;
+  SessionList List(const ListTask& task, MonotonicTime now) const;
+
   void Run(ResetTask* task, Work* work);
   void Run(ForkTask* task, Work* work, MonotonicTime now);
-  void Run(InspectTask* task, Work* work, MonotonicTime now);
   void Run(ExportTask* task, Work* work);
   void Run(ImportTask* task, Work* work);
 

@@ -118,6 +118,47 @@ TEST_F(ForkTest, AForkRunsAfterTheStepsThatWereAskedBefore) {
   EXPECT_EQ(executor_->FindSession("b")->epoch, result->epoch);
 }
 
+TEST_F(ForkTest, AForkThatIsAskedForTwiceIsMadeOnce) {
+  Start();
+  Grow("a", 3);
+  std::vector<absl::Status> results;
+  const auto fork = [&](std::vector<std::string> forks) {
+    ForkTask task;
+    task.actor_id = "a";
+    task.forks = std::move(forks);
+    task.epoch = 77;
+    task.done = [&](const absl::StatusOr<ForkResult>& result) {
+      results.push_back(result.status());
+    };
+    SubmitOther(std::move(task));
+  };
+
+  fork({"b"});
+  fork({"b", "c"});
+  Grow("a", 1);
+  fork({"b"});
+
+  ASSERT_THAT(results, SizeIs(3));
+  EXPECT_TRUE(results[0].ok()) << results[0];
+  EXPECT_TRUE(results[1].ok()) << results[1];
+  EXPECT_EQ(executor_->FindSession("c")->epoch, 77);
+  // Since then the source has gone on: this is another fork.
+  EXPECT_EQ(results[2].code(), absl::StatusCode::kAlreadyExists);
+}
+
+TEST_F(ForkTest, LookingAtASessionIsNoUseOfIt) {
+  Start();
+  Grow("a", 1);
+  clock_.Advance(seconds(5));
+
+  ASSERT_TRUE(Inspect("a").ok());
+  clock_.Advance(seconds(2));
+
+  EXPECT_EQ(Inspect("a")->idle, absl::Seconds(7));
+  EXPECT_EQ(Inspect("a")->tier, ServedFrom::kCache);
+  EXPECT_EQ(Inspect("a")->model_version, 1);
+}
+
 TEST_F(ForkTest, ForksOfForksOutliveTheirSources) {
   Start();
   Grow("a", 5);
