@@ -22,6 +22,7 @@ from daemon import Daemon
 from exact_actor import ExactActor, reason_of, steps_of
 from redis_server import RedisServer, SlowWay
 from stepd.v1 import policy_service_pb2 as pb
+from wait_until import wait_until
 
 StartDaemon = Callable[..., Daemon]
 
@@ -258,30 +259,33 @@ def test_any_replica_goes_on_with_a_session(
     assert [actor.answers for actor in actors] == undisturbed(100)
 
 
-def restart(redis: RedisServer, way: SlowWay) -> None:
+Noticed = Callable[[], None]  # Returns when the actors have met the trouble.
+
+
+def restart(redis: RedisServer, way: SlowWay, noticed: Noticed) -> None:
     redis.stop()
-    time.sleep(0.3)
+    noticed()
     redis.start()
 
 
-def empty(redis: RedisServer, way: SlowWay) -> None:
+def empty(redis: RedisServer, way: SlowWay, noticed: Noticed) -> None:
     redis.run("FLUSHALL")
 
 
-def change_type(redis: RedisServer, way: SlowWay) -> None:
+def change_type(redis: RedisServer, way: SlowWay, noticed: Noticed) -> None:
     for i in range(NUM_ACTORS):
         redis.run("SET", f"stepd:policy:actor-{i}", "somebody else's")
 
 
-def delay(redis: RedisServer, way: SlowWay) -> None:
+def delay(redis: RedisServer, way: SlowWay, noticed: Noticed) -> None:
     way.delay = 0.1  # There and back.
-    time.sleep(1.0)
+    noticed()
     way.delay = 0.0
 
 
-def hang(redis: RedisServer, way: SlowWay) -> None:
+def hang(redis: RedisServer, way: SlowWay, noticed: Noticed) -> None:
     redis.pause()
-    time.sleep(0.5)
+    noticed()
     redis.unpause()
 
 
@@ -292,23 +296,35 @@ def test_trouble_with_redis_changes_no_session(
     start_daemon: StartDaemon,
     undisturbed: Callable[[int], list[list[bytes]]],
     redis: RedisServer,
-    trouble: Callable[[RedisServer, SlowWay], None],
+    trouble: Callable[[RedisServer, SlowWay, Noticed], None],
     on_error: str,
 ) -> None:
+    num_calls = 300
     way = SlowWay(redis.socket)
     daemon = start_daemon(model, *CONTEXT, *redis_flags(way.address, on_error))
     actors = actors_at(lambda: daemon.target)
-    living = threading.Thread(target=all_live, args=(actors, 300))
-    living.start()
+    living = threading.Thread(target=all_live, args=(actors, num_calls))
 
-    for _ in range(2):
-        living.join(timeout=0.3)
-        trouble(redis, way)
+    def num_heard() -> int:
+        """Answers and refusals so far."""
+        return sum(len(actor.answers) + len(actor.refusals) for actor in actors)
+
+    def wait_for(num: int) -> None:
+        wait_until(lambda: num_heard() >= num or not living.is_alive())
+
+    living.start()
+    for part in (0.1, 0.5):
+        wait_for(int(part * num_calls * NUM_ACTORS))
+        trouble(redis, way, lambda: wait_for(num_heard() + 3 * NUM_ACTORS))
     living.join()
 
-    assert [actor.answers for actor in actors] == undisturbed(300)
+    assert [actor.answers for actor in actors] == undisturbed(num_calls)
     refusals = {refusal for actor in actors for refusal in actor.refusals}
     assert refusals <= ({"JOURNAL"} if on_error == "fail" else set())
+    # What a degraded journal missed is written with the next step.
+    wait_until(lambda: ready_text(daemon) == "ready\n")
+    for actor in actors:
+        actor.step()
     # Another replica has them as they are now.
     other = start_daemon(model, *CONTEXT, *redis_flags(redis.address))
     for actor in actors:
@@ -338,8 +354,7 @@ def test_a_degraded_daemon_says_so(
     assert "degraded: steps are not journalled" in daemon.log
 
     redis.start()
-    while ready_text(daemon) != "ready\n":
-        time.sleep(0.02)
+    wait_until(lambda: ready_text(daemon) == "ready\n")
     actor.step()
     assert "steps are journalled again" in daemon.log
     assert actor.refusals == []

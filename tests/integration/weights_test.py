@@ -5,7 +5,6 @@
 import hashlib
 import shutil
 import threading
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ import stepd
 from daemon import Daemon
 from stepd.v1 import model_service_pb2 as model_pb
 from stepd.v1 import policy_service_pb2 as pb
+from wait_until import wait_until
 
 StartDaemon = Callable[..., Daemon]
 Weights = dict[str, np.ndarray[Any, Any]]
@@ -211,8 +211,7 @@ def test_no_step_fails_and_every_answer_is_its_versions_while_weights_are_pushed
     assert served.model.push_weights(rest, partial=True, base_version=3) == 4
     assert served.model.push_weights(changed(weights, 5)) == 5
     play_on = len(seen) + 200
-    while len(seen) < play_on and not errors:
-        time.sleep(0.01)
+    wait_until(lambda: len(seen) >= play_on or bool(errors))
     stop.set()
     for thread in threads:
         thread.join()
@@ -498,10 +497,7 @@ def test_the_memory_of_a_version_is_given_back_when_its_last_session_ends(
 
     assert loaded() == {2: 0, 1: 1}
     pinned.reset()
-    deadline = time.monotonic() + 30
-    while loaded() != {2: 0} and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert loaded() == {2: 0}
+    wait_until(lambda: loaded() == {2: 0})
 
 
 def test_more_versions_than_allowed_are_refused(
@@ -598,10 +594,7 @@ def test_a_step_can_ask_for_a_label(
 
 
 def wait_for_version(served: Served, version: int) -> None:
-    deadline = time.monotonic() + 30
-    while served.actor().step(0).model != version:
-        assert time.monotonic() < deadline, served.daemon.log
-        time.sleep(0.02)
+    wait_until(lambda: served.actor().step(0).model == version)
 
 
 def test_versions_of_a_repository_are_served_once_they_are_whole(
@@ -623,10 +616,12 @@ def test_versions_of_a_repository_are_served_once_they_are_whole(
     (versions / "3").mkdir()
     shutil.copy(new / "config.json", versions / "3")
     (versions / "3/model.safetensors").write_bytes(data[: len(data) // 2])
-    deadline = time.monotonic() + 30
-    while "was refused" not in served.daemon.log and time.monotonic() < deadline:
+
+    def is_refused() -> bool:
         assert served.actor().step(0).model == 2
-        time.sleep(0.02)
+        return "was refused" in served.daemon.log
+
+    wait_until(is_refused)
     (versions / "3/model.safetensors").write_bytes(data)
 
     wait_for_version(served, 3)
@@ -635,9 +630,7 @@ def test_versions_of_a_repository_are_served_once_they_are_whole(
     assert served.model.rollback() == 2
     write_checkpoint(tmp_path / "newer", checkpoint, changed(weights, 4))
     (tmp_path / "newer").rename(versions / "4")
-    deadline = time.monotonic() + 30
-    while served.model.versions()[0].version != 4 and time.monotonic() < deadline:
-        time.sleep(0.02)
+    wait_until(lambda: served.model.versions()[0].version == 4)
     assert {context.model for context in served.episode()} == {2}
     served.model.set_label("stable", 0)
     assert [context.scores for context in served.episode()] == expected[4]
@@ -651,9 +644,7 @@ def test_a_checkpoint_of_another_architecture_is_refused(
     other = golden / "mouse_v03/none_sum_all/checkpoint"
     shutil.copytree(other, tmp_path / "policy/2")
 
-    deadline = time.monotonic() + 30
-    while "was refused" not in served.daemon.log and time.monotonic() < deadline:
-        time.sleep(0.02)
+    wait_until(lambda: "was refused" in served.daemon.log)
     assert "another architecture" in served.daemon.log
     assert {context.model for context in served.episode()} == {1}
     with pytest.raises(stepd.WeightsRefused) as refused:
@@ -676,13 +667,10 @@ def test_metrics_tell_the_versions(
             text: str = answer.read().decode()
             return text
 
-    deadline = time.monotonic() + 30
     wanted = [
         "stepd_model_version 2",
         'stepd_version_sessions{version="1"} 1',
         "stepd_rollout_seconds_count 1",
         'stepd_weights_refused_total{reason="WEIGHTS"} 1',
     ]
-    while not all(line in metrics() for line in wanted):
-        assert time.monotonic() < deadline, metrics()
-        time.sleep(0.05)
+    wait_until(lambda: all(line in metrics() for line in wanted))

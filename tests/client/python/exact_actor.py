@@ -103,9 +103,10 @@ class ExactActor:
         self.answers.append(answer.SerializeToString(deterministic=True))
 
     def close(self) -> None:
-        """Hangs up."""
+        """Hangs up; the next step connects again."""
         if self._channel is not None:
             self._channel.close()
+        self._channel = None
 
     def begin_anew(self) -> None:
         """The next step is the first of another session."""
@@ -135,12 +136,10 @@ class ExactActor:
 
     def _stub(self) -> grpc.UnaryUnaryMultiCallable:
         target = self.target()
-        if target != self._connected_to:
-            if self._channel is not None:
-                self._channel.close()
+        if self._channel is None or target != self._connected_to:
+            self.close()
             self._channel = grpc.insecure_channel(target)
             self._connected_to = target
-        assert self._channel is not None
         return self._channel.unary_unary(
             "/stepd.v1.PolicyService/Step",
             request_serializer=pb.StepRequest.SerializeToString,
