@@ -34,6 +34,7 @@ from stepd.errors import (
     WeightsRefused,
 )
 from stepd.model import ModelClient, Version, connect_model
+from stepd.options import BatchOptions, StepOptions
 from stepd.results import BatchResult, EvaluateResult, StepResult, StepsResult
 from stepd.retry import Retry
 from stepd.sampling import Sampling
@@ -44,6 +45,7 @@ from stepd.tls import Tls
 __version__ = "0.1.0"
 
 __all__ = [
+    "BatchOptions",
     "BatchResult",
     "Cancelled",
     "Client",
@@ -69,6 +71,7 @@ __all__ = [
     "SessionInputsRefused",
     "SessionUnknown",
     "SessionsFull",
+    "StepOptions",
     "StepResult",
     "StepStream",
     "StepdError",

@@ -8,19 +8,19 @@ then share one connection.
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
-from types import TracebackType
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar, Unpack
 
 import grpc
 import numpy as np
 from numpy.typing import ArrayLike
 
-from stepd import codec, description, results
-from stepd.channel import open_channel
-from stepd.codec import Boundary, Codec, Inputs, SessionInputs
+from stepd import description, results
+from stepd.codec import Codec, Inputs
+from stepd.connection import Connection, Method, open_channel
 from stepd.description import Description, Limits
 from stepd.errors import StepdError, from_rpc_error
+from stepd.options import BatchOptions, SessionInputs, batch_options, names
 from stepd.results import BatchResult, EvaluateResult
 from stepd.retry import DEFAULT_RETRY, Retry, is_lost
 from stepd.sampling import (
@@ -83,7 +83,7 @@ def connect(
     )
 
 
-class Client:
+class Client(Connection):
     """A connection to one server. Made by connect(); a context manager.
 
     Every call raises StepdError, or a class derived from it, when it fails.
@@ -98,8 +98,7 @@ class Client:
         retry: Retry | None,
         max_log_bytes: int,
     ) -> None:
-        self._channel = channel
-        self._timeout = timeout
+        super().__init__(channel, timeout, _SERVICE)
         self._exactly_once = exactly_once
         self._retry = retry
         self._max_log_bytes = max_log_bytes
@@ -107,37 +106,15 @@ class Client:
         self._codec: Codec | None = None
         self._limits: Limits | None = None
 
-        def unary(name: str, reply: type[Any]) -> Callable[..., Any]:
-            # Requests come as bytes: see codec.py.
-            method: Callable[..., Any] = channel.unary_unary(
-                _SERVICE + name, response_deserializer=reply.FromString
-            )
-            return method
-
-        self._step = unary("Step", pb.StepResponse)
-        self._step_batch = unary("StepBatch", pb.StepBatchResponse)
-        self._reset = unary("Reset", pb.ResetResponse)
-        self._evaluate = unary("Evaluate", pb.EvaluateResponse)
-        self._describe = unary("Describe", pb.DescribeResponse)
+        self._step = self._unary("Step", pb.StepResponse)
+        self._step_batch = self._unary("StepBatch", pb.StepBatchResponse)
+        self._reset = self._unary("Reset", pb.ResetResponse)
+        self._evaluate = self._unary("Evaluate", pb.EvaluateResponse)
+        self._describe = self._unary("Describe", pb.DescribeResponse)
         self._step_stream = channel.stream_stream(
             _SERVICE + "StepStream",
             response_deserializer=pb.StepStreamResponse.FromString,
         )
-
-    def __enter__(self) -> "Client":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Closes the connection. Calls that are running are cancelled."""
-        self._channel.close()
 
     def describe(self, *, timeout: float | None = None) -> Description:
         """Asks what the policy reads and answers, and what the server allows."""
@@ -162,36 +139,25 @@ class Client:
         actors: Sequence[str] | Sequence[Session],
         inputs: Inputs,
         *,
-        session_inputs: SessionInputs | None = None,
-        outputs: Iterable[str] = (),
-        sampling: Sampling | None = None,
-        action_mask: ActionMask | None = None,
-        boundary: Boundary | Sequence[Boundary] = "none",
-        ephemeral: bool = False,
         timeout: float | None = None,
-        **fields: Unpack[SamplingColumns],
+        **keywords: Unpack[BatchOptions],
     ) -> BatchResult:
         """One step for each of N different actors; inputs have a leading N.
 
         Actors are sessions, or IDs: steps of IDs are not numbered, so that they
         are neither tried again nor remembered. An actor whose step fails does
-        not fail the others: see BatchResult.errors.
-
-        session_inputs  an entry for each actor: None where the session is open
-        action_mask     [N, num_actions], or a sequence with None for all
-        boundary        one, or one for each
-        **fields        of a Sampling; each one for all, or one for each
-
-        The rest is as in Session.step().
+        not fail the others: see BatchResult.errors. Keywords are those of
+        BatchOptions.
         """
         batch = SessionBatch(self, actors)
-        tail = codec.batch_options(
-            outputs, sampling, fields, action_mask, ephemeral=ephemeral
-        ) + batch.order(boundary)
+        options = batch_options(len(actors), **keywords)
         request = self._ready_codec().batch(
-            batch.actor_ids, inputs, tail, session_inputs
+            batch.actor_ids,
+            inputs,
+            options.tail + batch.order(),
+            options.session_inputs,
         )
-        return batch.send(request, ephemeral, self._deadline(timeout))
+        return batch.send(request, options.ephemeral, self._deadline(timeout))
 
     def evaluate(
         self,
@@ -223,7 +189,7 @@ class Client:
             sampling=to_proto(shared),
             sampling_columns=columns,
             action_mask=mask_tensor(action_mask),
-            outputs=codec.names(outputs),
+            outputs=names(outputs),
         ).SerializeToString()
         deadline = self._deadline(timeout)
         return results.evaluate_result(
@@ -257,7 +223,7 @@ class Client:
 
     def _call(
         self,
-        method: Callable[..., _Reply],
+        method: Method[_Reply],
         request: bytes,
         deadline: float | None,
         *,
@@ -274,7 +240,7 @@ class Client:
 
     def _call_again(
         self,
-        method: Callable[..., _Reply],
+        method: Method[_Reply],
         request: bytes,
         deadline: float | None,
         error: StepdError,

@@ -16,22 +16,14 @@ import math
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stepd.description import DTYPES, Description, Field
 from stepd.errors import invalid
-from stepd.sampling import (
-    BEST,
-    ActionMask,
-    Sampling,
-    mask_row,
-    mask_rows,
-    split,
-    to_proto,
-)
+from stepd.options import SessionInputs
 from stepd.step_log import RowLayout
 from stepd.v1 import policy_service_pb2 as pb
 
@@ -41,18 +33,6 @@ from stepd.v1 import policy_service_pb2 as pb
 # optional field and may differ in leading size for a ragged one. Where a field
 # names its values, names may stand for them.
 Inputs: TypeAlias = Mapping[str, Any]
-
-# What the step that opens a session gives of the whole session; of several
-# actors each value is a sequence with None where a session is open already.
-SessionInputs: TypeAlias = Mapping[str, Any]
-
-# What begins with a step (docs/sessions.md).
-Boundary: TypeAlias = Literal["none", "episode", "task"]
-_BOUNDARIES: dict[str, pb.Boundary] = {
-    "none": pb.BOUNDARY_NONE,
-    "episode": pb.BOUNDARY_EPISODE,
-    "task": pb.BOUNDARY_TASK,
-}
 
 # Pieces of a request, to be joined: bytes, or arrays that are C-contiguous.
 Parts: TypeAlias = list[Any]
@@ -92,76 +72,6 @@ def _dense_prefix(
 ) -> bytes:
     tensor = pb.Tensor(name=name, dtype=_ENUMS[dtype], shape=shape)  # type: ignore[arg-type]
     return _input_prefix(tag, tensor, num_bytes)
-
-
-@functools.lru_cache(maxsize=4096)
-def options(
-    outputs: tuple[str, ...],
-    sampling: Sampling = BEST,
-    *,
-    all_steps: bool = False,
-    ephemeral: bool = False,
-    boundary: Boundary = "none",
-) -> bytes:
-    """What a StepRequest says besides actor and inputs.
-
-    Without a boundary it is good for a StepBatchRequest too. Raises
-    InvalidRequest for a number that the wire cannot carry.
-    """
-    message = pb.StepRequest(outputs=outputs)
-    if sampling != BEST:
-        message.sampling.CopyFrom(to_proto(sampling))
-    if all_steps:
-        message.answered_steps = pb.ANSWERED_STEPS_ALL
-    message.ephemeral = ephemeral
-    message.boundary = boundary_to_proto(boundary)
-    return message.SerializeToString()
-
-
-def step_options(
-    outputs: Iterable[str],
-    sampling: Sampling,
-    action_mask: ActionMask | None,
-    *,
-    boundary: Boundary,
-    ephemeral: bool,
-) -> bytes:
-    """What a StepRequest of one step says besides actor, inputs and order."""
-    tail = options(names(outputs), sampling, ephemeral=ephemeral, boundary=boundary)
-    return tail if action_mask is None else tail + mask_row(action_mask)
-
-
-def batch_options(
-    outputs: Iterable[str],
-    sampling: Sampling | None,
-    fields: Mapping[str, Any],
-    action_mask: ActionMask | None,
-    *,
-    ephemeral: bool,
-) -> bytes:
-    """What a StepBatchRequest says besides actors, inputs and order."""
-    shared, columns = split(sampling, fields)
-    parts = [options(names(outputs), shared, ephemeral=ephemeral)]
-    if columns is not None:
-        message = pb.StepBatchRequest(sampling_columns=columns)
-        parts.append(message.SerializeToString())
-    if action_mask is not None:
-        parts.append(mask_rows(action_mask))
-    return b"".join(parts)
-
-
-def boundary_to_proto(boundary: Boundary) -> pb.Boundary:
-    """Raises ValueError for what is no boundary."""
-    if boundary not in _BOUNDARIES:
-        raise ValueError(f"boundary is none, episode or task, not {boundary!r}")
-    return _BOUNDARIES[boundary]
-
-
-def names(outputs: Iterable[str]) -> tuple[str, ...]:
-    """Output names as a tuple; a bare string is a mistake, not its letters."""
-    if isinstance(outputs, str):
-        raise TypeError(f'outputs is a sequence of names: write ("{outputs}",)')
-    return tuple(outputs)
 
 
 class _FieldEncoder:

@@ -12,12 +12,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 
-from stepd.channel import open_channel
+from stepd.connection import Connection, open_channel
 from stepd.errors import from_rpc_error
 from stepd.tls import Tls
 from stepd.v1 import model_service_pb2 as pb
@@ -25,6 +24,7 @@ from stepd.weights_file import WeightsFile
 
 _SERVICE = "/stepd.v1.ModelService/"
 _CHUNK_BYTES = 1 << 20
+_Reply = TypeVar("_Reply")
 
 
 def connect_model(
@@ -59,7 +59,7 @@ class Version:
     canary_share: float
 
 
-class ModelClient:
+class ModelClient(Connection):
     """The weights of one server. Made by connect_model(); a context manager.
 
     Every call raises StepdError, or a class derived from it, when it fails; what
@@ -67,40 +67,14 @@ class ModelClient:
     """
 
     def __init__(self, channel: grpc.Channel, timeout: float | None) -> None:
-        self._channel = channel
-        self._timeout = timeout
-
-        def unary(name: str, reply: type[Any]) -> Callable[..., Any]:
-            method: Callable[..., Any] = channel.unary_unary(
-                _SERVICE + name,
-                request_serializer=lambda request: request.SerializeToString(),
-                response_deserializer=reply.FromString,
-            )
-            return method
-
+        super().__init__(channel, timeout, _SERVICE)
         self._push = channel.stream_unary(
             _SERVICE + "PushWeights",
-            request_serializer=pb.PushWeightsRequest.SerializeToString,
             response_deserializer=pb.PushWeightsResponse.FromString,
         )
-        self._list = unary("ListVersions", pb.ListVersionsResponse)
-        self._set_label = unary("SetLabel", pb.SetLabelResponse)
-        self._rollback = unary("Rollback", pb.RollbackResponse)
-
-    def __enter__(self) -> "ModelClient":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Closes the connection. Calls that are running are cancelled."""
-        self._channel.close()
+        self._list = self._unary("ListVersions", pb.ListVersionsResponse)
+        self._set_label = self._unary("SetLabel", pb.SetLabelResponse)
+        self._rollback = self._unary("Rollback", pb.RollbackResponse)
 
     def push_weights(
         self,
@@ -135,16 +109,16 @@ class ModelClient:
             canary_share=canary_share,
         )
 
-        def parts() -> Iterator[pb.PushWeightsRequest]:
-            yield pb.PushWeightsRequest(header=header)
+        def parts() -> Iterator[bytes]:
+            yield pb.PushWeightsRequest(header=header).SerializeToString()
             for chunk in file.chunks(_CHUNK_BYTES):
-                yield pb.PushWeightsRequest(chunk=chunk)
+                yield pb.PushWeightsRequest(chunk=chunk).SerializeToString()
 
         return int(self._call(self._push, parts(), timeout).version)
 
     def versions(self, *, timeout: float | None = None) -> list[Version]:
         """The versions there are, the newest first."""
-        reply = self._call(self._list, pb.ListVersionsRequest(), timeout)
+        reply = self._call(self._list, b"", timeout)
         return [_version(message) for message in reply.versions]
 
     def set_label(
@@ -163,15 +137,18 @@ class ModelClient:
         request = pb.SetLabelRequest(
             label=label, version=version, canary_share=canary_share
         )
-        self._call(self._set_label, request, timeout)
+        self._call(self._set_label, request.SerializeToString(), timeout)
 
     def rollback(self, *, timeout: float | None = None) -> int:
         """Has "stable" name the version that it named before, and returns it."""
-        return int(self._call(self._rollback, pb.RollbackRequest(), timeout).version)
+        return int(self._call(self._rollback, b"", timeout).version)
 
     def _call(
-        self, method: Callable[..., Any], request: Any, timeout: float | None
-    ) -> Any:
+        self,
+        method: Callable[..., _Reply],
+        request: bytes | Iterator[bytes],
+        timeout: float | None,
+    ) -> _Reply:
         try:
             return method(
                 request, timeout=self._timeout if timeout is None else timeout

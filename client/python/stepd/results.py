@@ -34,6 +34,9 @@ class StepResult:
     step_index: int  # steps in the session, this one included
     model_version: int
     served_from: ServedFrom
+    # The oldest and the newest weights that made the context of the answer.
+    context_version_min: int
+    context_version_max: int
 
 
 @dataclass(slots=True, eq=False)
@@ -49,6 +52,9 @@ class StepsResult:
     step_index: int  # steps in the session, these included
     model_version: int
     served_from: ServedFrom
+    # The oldest and the newest weights that made the context of the answer.
+    context_version_min: int
+    context_version_max: int
 
     @property
     def action(self) -> int | None:
@@ -82,8 +88,11 @@ class BatchResult:
     log_probs: NDArray[np.float32]  # [N]
     outputs: Outputs  # [N, ...] each
     step_indices: NDArray[np.int64]  # [N]
-    model_version: int
+    model_version: int  # the newest of the rows'
     served_from: list[ServedFrom]  # [N]
+    model_versions: NDArray[np.int64]  # [N]
+    context_versions_min: NDArray[np.int64]  # [N]
+    context_versions_max: NDArray[np.int64]  # [N]
     # By row; the row's other entries are zeros and its session did not move.
     errors: dict[int, StepdError]
 
@@ -105,6 +114,8 @@ def step_result(message: pb.StepResponse) -> StepResult:
         message.step_index,
         message.model_version,
         _SERVED_FROM[message.served_from],
+        message.context_version_min,
+        message.context_version_max,
     )
 
 
@@ -116,6 +127,8 @@ def steps_result(message: pb.StepResponse) -> StepsResult:
         message.step_index,
         message.model_version,
         _SERVED_FROM[message.served_from],
+        message.context_version_min,
+        message.context_version_max,
     )
 
 
@@ -135,5 +148,8 @@ def batch_result(message: pb.StepBatchResponse) -> BatchResult:
         np.array(message.step_indices, np.int64),
         message.model_version,
         [_SERVED_FROM[value] for value in message.served_from],
+        np.array(message.model_versions, np.int64),
+        np.array(message.context_versions_min, np.int64),
+        np.array(message.context_versions_max, np.int64),
         {error.row: from_status(error.status) for error in message.errors},
     )

@@ -12,23 +12,15 @@ Thread safety: a Session belongs to one thread at a time.
 """
 
 import time
-from collections.abc import Iterable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Unpack
+from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
 
 from stepd import codec, results
-from stepd.codec import Boundary, Inputs, SessionInputs
+from stepd.codec import Inputs
 from stepd.errors import OutOfOrder, SessionUnknown, StepdError
+from stepd.options import Answer, StepOptions, step_options
 from stepd.results import StepResult, StepsResult
 from stepd.retry import is_lost
-from stepd.sampling import (
-    ActionMask,
-    Sampling,
-    SamplingFields,
-    choose,
-    mask_row,
-    mask_rows,
-)
 from stepd.step_log import RowLayout, StepLog
 from stepd.v1 import policy_service_pb2 as pb
 
@@ -94,63 +86,36 @@ class Session:
         self,
         inputs: Inputs,
         *,
-        session_inputs: SessionInputs | None = None,
-        outputs: Iterable[str] = (),
-        sampling: Sampling | None = None,
-        action_mask: ActionMask | None = None,
-        boundary: Boundary = "none",
-        ephemeral: bool = False,
         timeout: float | None = None,
-        **fields: Unpack[SamplingFields],
+        **keywords: Unpack[StepOptions],
     ) -> StepResult:
         """Appends one step and answers with the action.
 
         inputs       every field's value, shaped as Description.fields says;
                      optional fields may be None or left out
-        session_inputs
-                     what the policy reads once per session, shaped as
-                     Description.session_inputs says: with the step that opens
-                     the session, and only then
-        outputs      names of outputs to return besides the action
-        sampling     how the action is drawn; None takes the best one
-        action_mask  [num_actions], which actions are allowed; None: all
-        boundary     what begins with this step (docs/sessions.md)
-        ephemeral    ends the session with this call, as reset() after it would;
-                     the server may then compute less
         timeout      seconds; the client's when None
-        **fields     temperature, num_actions, top_k, epsilon, seed: in place of
-                     those of `sampling`
+        **keywords   of StepOptions
         """
-        tail = codec.step_options(
-            outputs,
-            choose(sampling, fields),
-            action_mask,
-            boundary=boundary,
-            ephemeral=ephemeral,
-        )
+        options = step_options(**keywords)
         client = self._client
         ready = client._ready_codec()
-        request = ready.step(self._head, inputs, tail + self._order(), session_inputs)
+        request = ready.step(
+            self._head, inputs, options.tail + self._order(), options.session_inputs
+        )
         reply = self._exchange(request, client._deadline(timeout))
         if self._keeps_log:
-            is_plain = session_inputs is None and boundary == "none"
+            is_plain = options.session_inputs is None and options.boundary == "none"
             self._remember(request, ready.row_layout if is_plain else None)
-        self._moved_to(reply.step_index, ephemeral)
+        self._moved_to(reply.step_index, options.ephemeral)
         return results.step_result(reply)
 
     def steps(
         self,
         inputs: Inputs,
         *,
-        session_inputs: SessionInputs | None = None,
-        answer: Literal["last", "all"] = "last",
-        outputs: Iterable[str] = (),
-        sampling: Sampling | None = None,
-        action_mask: ActionMask | None = None,
-        boundary: Boundary = "none",
-        ephemeral: bool = False,
+        answer: Answer = "last",
         timeout: float | None = None,
-        **fields: Unpack[SamplingFields],
+        **keywords: Unpack[StepOptions],
     ) -> StepsResult:
         """Appends several steps at once; inputs have a leading dimension of steps.
 
@@ -160,24 +125,16 @@ class Session:
         """
         if answer not in ("last", "all"):
             raise ValueError(f'answer is "last" or "all", not {answer!r}')
-        tail = codec.options(
-            codec.names(outputs),
-            choose(sampling, fields),
-            all_steps=answer == "all",
-            ephemeral=ephemeral,
-            boundary=boundary,
-        )
-        if action_mask is not None:
-            tail += (mask_rows if answer == "all" else mask_row)(action_mask)
+        options = step_options(answer, **keywords)
         client = self._client
         request = client._ready_codec().steps(
-            self._head, inputs, tail + self._order(), session_inputs
+            self._head, inputs, options.tail + self._order(), options.session_inputs
         )
         reply = self._exchange(request, client._deadline(timeout))
         if self._keeps_log:
             message = pb.StepRequest.FromString(request)
             self._ready_log().append(message, codec.count_rows(inputs))
-        self._moved_to(reply.step_index, ephemeral)
+        self._moved_to(reply.step_index, options.ephemeral)
         return results.steps_result(reply)
 
     def reset(self, *, timeout: float | None = None) -> None:

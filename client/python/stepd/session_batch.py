@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from stepd import codec, results
-from stepd.codec import Boundary
 from stepd.errors import OutOfOrder, SessionUnknown, StepdError
 from stepd.results import BatchResult
 from stepd.session import Session
@@ -32,14 +31,9 @@ class SessionBatch:
         self.actor_ids = [a.actor_id if isinstance(a, Session) else a for a in actors]
         self._are_numbered = bool(self._sessions) and client._exactly_once
 
-    def order(self, boundary: Boundary | Sequence[Boundary]) -> bytes:
+    def order(self) -> bytes:
         """The part of a StepBatchRequest that says where the steps belong."""
         message = pb.StepBatchRequest()
-        if not isinstance(boundary, str):
-            message.boundaries.extend(codec.boundary_to_proto(b) for b in boundary)
-        elif boundary != "none":
-            one = codec.boundary_to_proto(boundary)
-            message.boundaries.extend([one] * len(self.actor_ids))
         if self._are_numbered:
             message.step_indices.extend(s._num_steps for s in self._sessions)
             message.epochs.extend(s._epoch for s in self._sessions)

@@ -12,7 +12,7 @@ Thread safety: a StepStream may be shared by threads.
 import functools
 import queue
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, TypeAlias, Unpack
@@ -20,16 +20,10 @@ from typing import Any, TypeAlias, Unpack
 import grpc
 
 from stepd import codec, results
-from stepd.codec import Boundary, Codec, Inputs, SessionInputs
+from stepd.codec import Codec, Inputs
 from stepd.errors import Cancelled, StepdError, from_rpc_error, from_status
+from stepd.options import BatchOptions, StepOptions, batch_options, step_options
 from stepd.results import BatchResult, StepResult
-from stepd.sampling import (
-    ActionMask,
-    Sampling,
-    SamplingColumns,
-    SamplingFields,
-    choose,
-)
 from stepd.session import Session
 from stepd.v1 import policy_service_pb2 as pb
 
@@ -91,48 +85,30 @@ class StepStream:
         self,
         actor: str | Session,
         inputs: Inputs,
-        *,
-        session_inputs: SessionInputs | None = None,
-        outputs: Iterable[str] = (),
-        sampling: Sampling | None = None,
-        action_mask: ActionMask | None = None,
-        boundary: Boundary = "none",
-        ephemeral: bool = False,
-        **fields: Unpack[SamplingFields],
+        **keywords: Unpack[StepOptions],
     ) -> Future[StepResult]:
         """Session.step(), later. Wrong inputs raise here, not in the future."""
-        tail = codec.step_options(
-            outputs,
-            choose(sampling, fields),
-            action_mask,
-            boundary=boundary,
-            ephemeral=ephemeral,
-        )
+        options = step_options(**keywords)
         if isinstance(actor, Session):
-            request = self._codec.step(
-                actor._head, inputs, tail + actor._order(), session_inputs
-            )
-            return self._step_session(actor, request, ephemeral)
-        request = self._codec.step(codec.step_head(actor), inputs, tail, session_inputs)
+            head, tail = actor._head, options.tail + actor._order()
+        else:
+            head, tail = codec.step_head(actor), options.tail
+        request = self._codec.step(head, inputs, tail, options.session_inputs)
+        if isinstance(actor, Session):
+            return self._step_session(actor, request, options.ephemeral)
         return self._send(_STEP, request, lambda r: results.step_result(r.step))
 
     def step_batch(
         self,
         actor_ids: Sequence[str],
         inputs: Inputs,
-        *,
-        session_inputs: SessionInputs | None = None,
-        outputs: Iterable[str] = (),
-        sampling: Sampling | None = None,
-        action_mask: ActionMask | None = None,
-        ephemeral: bool = False,
-        **fields: Unpack[SamplingColumns],
+        **keywords: Unpack[BatchOptions],
     ) -> Future[BatchResult]:
         """Client.step_batch() of actor IDs, later."""
-        tail = codec.batch_options(
-            outputs, sampling, fields, action_mask, ephemeral=ephemeral
+        options = batch_options(len(actor_ids), **keywords)
+        request = self._codec.batch(
+            actor_ids, inputs, options.tail, options.session_inputs
         )
-        request = self._codec.batch(actor_ids, inputs, tail, session_inputs)
         return self._send(
             _STEP_BATCH, request, lambda r: results.batch_result(r.step_batch)
         )

@@ -14,13 +14,13 @@ from hypothesis.extra import numpy as hnp
 
 import stepd
 from fake_service import DESCRIPTION
-from stepd import codec, description
+from stepd import codec, description, options
 from stepd.codec import Codec
 from stepd.v1 import policy_service_pb2 as pb
 
 FAKE = description.from_proto(DESCRIPTION)
 STEP: dict[str, Any] = {"action": 2, "obs": [0.5, 1.5, 2.5]}
-GREEDY = codec.options(())
+GREEDY = options.plain_options(())
 
 
 def with_fields(*fields: stepd.Field) -> Codec:
@@ -110,7 +110,7 @@ def test_varints_are_protobufs(value: int) -> None:
 
 def test_a_request_is_what_protobuf_writes() -> None:
     sampling = stepd.Sampling(temperature=0.5, num_actions=3, seed=9)
-    tail = codec.options(("dqn",), sampling, all_steps=True, ephemeral=True)
+    tail = options.plain_options(("dqn",), sampling, all_steps=True, ephemeral=True)
 
     request = Codec(FAKE).step(codec.step_head("a"), {**STEP, "reward": 1}, tail)
 
@@ -355,13 +355,13 @@ def test_a_batch_has_a_row_per_actor() -> None:
 
 def test_output_names_are_not_a_string() -> None:
     with pytest.raises(TypeError, match=r'\("dqn",\)'):
-        codec.names("dqn")
+        options.names("dqn")
 
 
 @pytest.mark.parametrize("seed", [-1, 2**64])
 def test_refuses_a_seed_that_the_wire_cannot_carry(seed: int) -> None:
     with pytest.raises(stepd.InvalidRequest) as caught:
-        codec.options((), stepd.Sampling(temperature=1.0, seed=seed))
+        options.plain_options((), stepd.Sampling(temperature=1.0, seed=seed))
 
     assert caught.value.reason == "SAMPLING"
 

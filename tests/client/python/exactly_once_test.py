@@ -20,7 +20,7 @@ import stepd
 from cutting_proxy import CuttingProxy
 from daemon import Daemon
 from fake_service import FakeService
-from stepd import codec
+from stepd import codec, options
 from stepd.v1 import policy_service_pb2 as pb
 from wait_until import wait_until
 
@@ -177,7 +177,7 @@ def test_the_same_request_again_gets_the_same_bytes(daemon: Daemon, actor: str) 
     with stepd.connect(daemon.target, timeout=30) as client:
         encoder = client._ready_codec()
         order = pb.StepRequest(step_index=0, epoch=7).SerializeToString()
-        tail = codec.options(("probs", "hidden"), SAMPLING) + order
+        tail = options.plain_options(("probs", "hidden"), SAMPLING) + order
         request = encoder.step(codec.step_head(actor), step_at(0), tail)
 
         first = client._call(client._step, request, None, again=False)
