@@ -35,6 +35,7 @@
 #include "server/service/model_service.h"
 #include "server/service/policy_service.h"
 #include "server/service/server.h"
+#include "server/service/session_service.h"
 
 namespace stepd {
 namespace {
@@ -117,6 +118,12 @@ PolicyServiceOptions ServiceOptionsOf(const Config& config) {
   const ContextLimits context = ContextLimitsOf(config.sessions);
   options.max_steps_per_session = context.rebuilds() ? 0 : context.max_steps;
   options.server_version = kVersion;
+  return options;
+}
+
+SessionServiceOptions SessionServiceOptionsOf(const Config& config) {
+  SessionServiceOptions options;
+  options.max_forks = config.limits.max_actors_per_batch;
   return options;
 }
 
@@ -214,6 +221,7 @@ class Daemon {
   std::unique_ptr<ModelRegistry> registry_;
   std::unique_ptr<PolicyService> service_;
   std::unique_ptr<ModelService> model_service_;
+  std::unique_ptr<SessionService> session_service_;
   std::unique_ptr<Server> server_;
 };
 
@@ -284,8 +292,11 @@ absl::Status Daemon::StartServer() {
                                    metrics_.get());
   model_service_ = ModelService::Create(
       registry_.get(), ModelServiceOptionsOf(config_), metrics_.get());
-  auto server = Server::Start(ServerOptionsOf(config_), service_.get(),
-                              model_service_.get());
+  session_service_ = SessionService::Create(
+      engine_.get(), SessionServiceOptionsOf(config_), metrics_.get());
+  auto server = Server::Start(
+      ServerOptionsOf(config_),
+      {service_.get(), model_service_.get(), session_service_.get()});
   if (!server.ok()) return server.status();
   server_ = *std::move(server);
   absl::Status status =

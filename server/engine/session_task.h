@@ -46,11 +46,15 @@ struct ForkResult {
 struct ForkTask {
   std::string actor_id;
   std::vector<std::string> forks;  // all different
+  // Where the source is; absent: wherever it is.
+  std::optional<std::uint64_t> source_epoch;
+  std::optional<std::uint64_t> num_steps;
   // Of the new sessions; absent: the server's choice. A fork that is of this
   // epoch, and as long as the source, is made already: the call came twice.
   std::optional<std::uint64_t> epoch;
   bool wants_record = false;
   // Errors: kNotFound            SESSION_UNKNOWN: the source has no step
+  //         kFailedPrecondition  STEP_INDEX: the source is elsewhere
   //         kAlreadyExists       SESSION_EXISTS: a fork has a session
   //         kResourceExhausted   SESSIONS_FULL
   absl::AnyInvocable<void(absl::StatusOr<ForkResult>)> done;

@@ -16,6 +16,7 @@
 #include "absl/strings/str_cat.h"
 #include "server/common/error.h"
 #include "server/common/stable_hash.h"
+#include "server/engine/step_order.h"
 
 namespace stepd {
 namespace {
@@ -40,14 +41,6 @@ absl::AnyInvocable<void(absl::Status)> DeliveryOf(Done done, T value) {
     if (!status.ok()) return done(status);
     done(std::move(value));
   };
-}
-
-// The source of a copy.
-void RequireSteps(Work* work) {
-  const Session& session = *work->session;
-  if (work->status.ok() && session.num_steps() == 0) {
-    work->status = SessionUnknown(session.actor_id);
-  }
 }
 
 // Others have begun a step, and may never have one.
@@ -101,7 +94,7 @@ void SessionTaskRunner::Run(ResetTask* task, Work* work) {
 void SessionTaskRunner::Run(ForkTask* task, Work* work, MonotonicTime now) {
   const Session& source = *work->session;
   ForkResult result;
-  RequireSteps(work);
+  work->status.Update(CheckWhere(source, task->source_epoch, task->num_steps));
   if (work->status.ok()) {
     result.epoch = task->epoch.has_value() ? *task->epoch : store_.NextEpoch();
     std::vector<Session*> forks;
@@ -156,9 +149,10 @@ void SessionTaskRunner::Undo(Session* fork) {
 }
 
 void SessionTaskRunner::Run(ExportTask* task, Work* work) {
-  RequireSteps(work);
+  const Session& session = *work->session;
+  work->status.Update(CheckWhere(session, std::nullopt, std::nullopt));
   SessionRecord record;
-  if (work->status.ok()) record = RecordOf(*work->session);
+  if (work->status.ok()) record = RecordOf(session);
   work->delivery = DeliveryOf(std::move(task->done), std::move(record));
 }
 

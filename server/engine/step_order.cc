@@ -30,6 +30,18 @@ absl::Status OutOfOrder(const Session& session, const std::string& message) {
                 {"epoch", absl::StrCat(session.epoch)}});
 }
 
+absl::Status EpochOver(const Session& session, std::uint64_t epoch) {
+  return OutOfOrder(session, absl::StrCat("epoch ", epoch,
+                                          " is over: the session is in epoch ",
+                                          session.epoch));
+}
+
+absl::Status NotNext(const Session& session, std::uint64_t step_index) {
+  return OutOfOrder(session, absl::StrCat("step ", step_index,
+                                          " does not follow: the session has ",
+                                          session.num_steps(), " steps"));
+}
+
 }  // namespace
 
 absl::StatusOr<StepOrder> OrderOf(const StepTask& task,
@@ -42,10 +54,7 @@ absl::StatusOr<StepOrder> OrderOf(const StepTask& task,
     return is_new ? StepOrder::kNext : StepOrder::kNewEpoch;
   }
   if (task.epoch.has_value() && *task.epoch < session.epoch) {
-    return OutOfOrder(
-        session,
-        absl::StrCat("epoch ", *task.epoch,
-                     " is over: the session is in epoch ", session.epoch));
+    return EpochOver(session, *task.epoch);
   }
   if (!task.step_index.has_value()) return StepOrder::kNext;
   const std::uint64_t index = *task.step_index;
@@ -53,10 +62,7 @@ absl::StatusOr<StepOrder> OrderOf(const StepTask& task,
   if (index == expected) return StepOrder::kNext;
   const AnsweredTask* answered = session.answered.get();
   if (answered == nullptr || answered->step_index != index) {
-    return OutOfOrder(session, absl::StrCat("step ", index,
-                                            " does not follow: "
-                                            "the session has ",
-                                            expected, " steps"));
+    return NotNext(session, index);
   }
   if (answered->content_hash != ContentHash(task)) {
     return OutOfOrder(
@@ -64,6 +70,23 @@ absl::StatusOr<StepOrder> OrderOf(const StepTask& task,
                               " was answered already, and had other content"));
   }
   return StepOrder::kRepeated;
+}
+
+absl::Status CheckWhere(const Session& session,
+                        const std::optional<std::uint64_t>& epoch,
+                        const std::optional<std::uint64_t>& num_steps) {
+  const auto has = static_cast<std::uint64_t>(session.num_steps());
+  if (has == 0 || epoch.value_or(0) > session.epoch) {
+    return Error(
+        absl::StatusCode::kNotFound, reason::kSessionUnknown,
+        absl::StrCat("actor \"", session.actor_id, "\" has no such session"),
+        {{"expected", "0"}});
+  }
+  if (epoch.value_or(session.epoch) < session.epoch) {
+    return EpochOver(session, *epoch);
+  }
+  if (num_steps.value_or(has) != has) return NotNext(session, *num_steps);
+  return absl::OkStatus();
 }
 
 std::uint64_t ContentHash(const StepTask& task) {

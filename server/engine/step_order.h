@@ -10,6 +10,7 @@
 #define STEPD_SERVER_ENGINE_STEP_ORDER_H_
 
 #include <cstdint>
+#include <optional>
 
 #include "absl/status/statusor.h"
 #include "server/engine/session.h"
@@ -29,6 +30,13 @@ enum class StepOrder {
 //         kNotFound            SESSION_UNKNOWN: there are no steps before it
 //                              (metadata: expected, which is 0)
 absl::StatusOr<StepOrder> OrderOf(const StepTask& task, const Session& session);
+
+// Whether the session is where its caller believes it to be; what is absent is
+// not asked.
+// Errors: as OrderOf(); without a step it is unknown
+absl::Status CheckWhere(const Session& session,
+                        const std::optional<std::uint64_t>& epoch,
+                        const std::optional<std::uint64_t>& num_steps);
 
 // Of all that decides the reply. Equal in every process.
 std::uint64_t ContentHash(const StepTask& task);

@@ -16,8 +16,7 @@
 #include "absl/time/time.h"
 #include "proto/stepd/v1/model_service.grpc.pb.h"
 #include "server/common/error.h"
-#include "server/service/call_log.h"
-#include "server/service/status_codec.h"
+#include "server/service/call_end.h"
 
 namespace stepd {
 namespace {
@@ -69,31 +68,6 @@ absl::Status OutOfOrder(absl::string_view got, absl::string_view want) {
                 {"got", std::string(got)},
                 {"want", std::string(want)}});
 }
-
-// What becomes of a call that failed, on the wire and beside it.
-//
-// Thread safety: thread-safe.
-class CallEnd {
- public:
-  CallEnd(absl::string_view method, const grpc::CallbackServerContext& context,
-          Observer* observer)
-      : method_(method),
-        request_id_(RequestIdOf(context)),
-        observer_(observer) {}
-
-  grpc::Status operator()(const absl::Status& status) const {
-    if (!status.ok()) {
-      observer_->OnError(ReasonOf(status));
-      if (IsFailureLogged(status)) LogFailedCall(method_, request_id_, status);
-    }
-    return ToGrpcStatus(status);
-  }
-
- private:
-  const std::string method_;
-  const std::string request_id_;
-  Observer* const observer_;
-};
 
 // One PushWeights: reads the parts into a push, commits it, answers. Deletes
 // itself when gRPC is done with it.
@@ -166,6 +140,9 @@ class CallbackModelService final : public ModelService,
                        const ModelServiceOptions& options, Observer* observer)
       : registry_(registry), options_(options), observer_(observer) {}
 
+  const char* name() const override {
+    return v1::ModelService::service_full_name();
+  }
   grpc::Service* grpc_service() override { return this; }
 
   grpc::ServerReadReactor<v1::PushWeightsRequest>* PushWeights(

@@ -13,10 +13,7 @@
 
 #include "server/engine/observer.h"
 #include "server/registry/model_registry.h"
-
-namespace grpc {
-class Service;
-}
+#include "server/service/service.h"
 
 namespace stepd {
 
@@ -25,17 +22,13 @@ struct ModelServiceOptions {
   bool accepts_changes = false;
 };
 
-class ModelService {
+class ModelService : public Service {
  public:
   // `registry` and `observer` must outlive the service, and the service's
   // grpc::Server must be shut down before it goes.
   static std::unique_ptr<ModelService> Create(
       ModelRegistry* registry, const ModelServiceOptions& options,
       Observer* observer);
-
-  virtual ~ModelService() = default;
-
-  virtual grpc::Service* grpc_service() = 0;
 };
 
 }  // namespace stepd

@@ -134,6 +134,9 @@ class CallbackPolicyService final : public PolicyService,
         clock_(clock),
         codec_(&engine->input_rules(), options.codec) {}
 
+  const char* name() const override {
+    return v1::PolicyService::service_full_name();
+  }
   grpc::Service* grpc_service() override { return this; }
   bool Drain(absl::Duration timeout) override ABSL_LOCKS_EXCLUDED(mu_);
 

@@ -17,11 +17,8 @@
 #include "server/common/clock.h"
 #include "server/engine/engine.h"
 #include "server/engine/observer.h"
+#include "server/service/service.h"
 #include "server/service/step_codec.h"
-
-namespace grpc {
-class Service;
-}
 
 namespace stepd {
 
@@ -37,17 +34,13 @@ struct PolicyServiceOptions {
   std::string server_version;
 };
 
-class PolicyService {
+class PolicyService : public Service {
  public:
   // `engine`, `observer` and `clock` must outlive the service, and the
   // service's grpc::Server must be shut down before it goes.
   static std::unique_ptr<PolicyService> Create(
       Engine* engine, const PolicyServiceOptions& options, Observer* observer,
       const Clock* clock = Clock::Real());
-
-  virtual ~PolicyService() = default;
-
-  virtual grpc::Service* grpc_service() = 0;
 
   // Ends every stream once its requests are answered, then waits until no call
   // is left: for the engine, which must have been drained, and for clients

@@ -23,8 +23,6 @@
 namespace stepd {
 namespace {
 
-constexpr char kPolicyService[] = "stepd.v1.PolicyService";
-constexpr char kModelService[] = "stepd.v1.ModelService";
 // Clients behind idle connections may ping this often.
 constexpr int kMinPingIntervalMs = 10 * 1000;
 
@@ -67,8 +65,8 @@ void LogForGrpc(gpr_log_func_args* args) {
 
 class GrpcServer final : public Server {
  public:
-  GrpcServer(PolicyService* service, ModelService* model_service)
-      : service_(service), model_service_(model_service) {}
+  explicit GrpcServer(std::vector<Service*> services)
+      : services_(std::move(services)) {}
 
   absl::Status Start(const ServerOptions& options);
 
@@ -88,8 +86,7 @@ class GrpcServer final : public Server {
   }
 
  private:
-  PolicyService* const service_;
-  ModelService* const model_service_;  // nullptr: none
+  const std::vector<Service*> services_;
   std::unique_ptr<grpc::Server> server_;
   int port_ = 0;
 };
@@ -105,9 +102,8 @@ absl::Status GrpcServer::Start(const ServerOptions& options) {
 
   grpc::ServerBuilder builder;
   builder.AddListeningPort(options.address, *std::move(credentials), &port_);
-  builder.RegisterService(service_->grpc_service());
-  if (model_service_ != nullptr) {
-    builder.RegisterService(model_service_->grpc_service());
+  for (Service* service : services_) {
+    builder.RegisterService(service->grpc_service());
   }
   builder.SetMaxReceiveMessageSize(options.max_message_bytes);
   builder.SetMaxSendMessageSize(-1);
@@ -128,8 +124,9 @@ absl::Status GrpcServer::Start(const ServerOptions& options) {
   if (absl::StartsWith(options.address, "unix:")) port_ = 0;
   grpc::HealthCheckServiceInterface* health = server_->GetHealthCheckService();
   health->SetServingStatus(true);
-  health->SetServingStatus(kPolicyService, true);
-  if (model_service_ != nullptr) health->SetServingStatus(kModelService, true);
+  for (const Service* service : services_) {
+    health->SetServingStatus(service->name(), true);
+  }
   return absl::OkStatus();
 }
 
@@ -149,8 +146,7 @@ bool IsLocalAddress(absl::string_view address) {
 }
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(
-    const ServerOptions& options, PolicyService* service,
-    ModelService* model_service) {
+    const ServerOptions& options, std::vector<Service*> services) {
   if (options.tls_cert.empty() && !options.is_insecure_allowed &&
       !IsLocalAddress(options.address)) {
     return absl::InvalidArgumentError(absl::StrCat(
@@ -158,7 +154,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(
         " can be reached from other machines: set tls.cert and tls.key, or "
         "say --insecure"));
   }
-  auto server = std::make_unique<GrpcServer>(service, model_service);
+  auto server = std::make_unique<GrpcServer>(std::move(services));
   const absl::Status status = server->Start(options);
   if (!status.ok()) return status;
   return server;

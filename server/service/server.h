@@ -11,13 +11,13 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "server/service/model_service.h"
-#include "server/service/policy_service.h"
+#include "server/service/service.h"
 
 namespace stepd {
 
@@ -43,8 +43,7 @@ class Server {
   //                           without leave; a TLS file that cannot be read
   //         kUnavailable      the address cannot be listened on
   static absl::StatusOr<std::unique_ptr<Server>> Start(
-      const ServerOptions& options, PolicyService* service,
-      ModelService* model_service = nullptr);
+      const ServerOptions& options, std::vector<Service*> services);
 
   virtual ~Server() = default;  // REQUIRES: Shutdown()
 

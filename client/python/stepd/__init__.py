@@ -24,6 +24,7 @@ from stepd.errors import (
     NotAllowed,
     OutOfOrder,
     Overloaded,
+    SessionExists,
     SessionInputsRefused,
     SessionsFull,
     SessionUnknown,
@@ -39,6 +40,7 @@ from stepd.results import BatchResult, EvaluateResult, StepResult, StepsResult
 from stepd.retry import Retry
 from stepd.sampling import Sampling
 from stepd.session import Session
+from stepd.sessions import EndedSession, SessionInfo, SessionList, Sessions
 from stepd.stream import StepStream
 from stepd.tls import Tls
 
@@ -53,6 +55,7 @@ __all__ = [
     "DeadlineExceeded",
     "Description",
     "Draining",
+    "EndedSession",
     "EvaluateResult",
     "Field",
     "FieldError",
@@ -68,8 +71,12 @@ __all__ = [
     "Retry",
     "Sampling",
     "Session",
+    "SessionExists",
+    "SessionInfo",
     "SessionInputsRefused",
+    "SessionList",
     "SessionUnknown",
+    "Sessions",
     "SessionsFull",
     "StepOptions",
     "StepResult",

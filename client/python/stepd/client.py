@@ -33,6 +33,7 @@ from stepd.sampling import (
 )
 from stepd.session import Session
 from stepd.session_batch import SessionBatch
+from stepd.sessions import Sessions
 from stepd.stream import StepStream
 from stepd.tls import Tls
 from stepd.v1 import policy_service_pb2 as pb
@@ -203,11 +204,16 @@ class Client(Connection):
         """
         self._reset_actor(actor_id, None, timeout)
 
+    @property
+    def sessions(self) -> Sessions:
+        """What the server has of sessions, whoever steps them."""
+        return Sessions(self)
+
     def stream(self) -> StepStream:
         """A stream of steps of any actors, each answered when it is ready."""
         return StepStream(self._step_stream, self._ready_codec(), self._timeout)
 
-    # What follows is shared with Session.
+    # What follows is shared with Session and Sessions.
 
     def _reset_actor(
         self, actor_id: str, epoch: int | None, timeout: float | None

@@ -73,6 +73,10 @@ class OutOfOrder(StepdError):
     """The step is not the next one of the server's session."""
 
 
+class SessionExists(StepdError):
+    """A new session was to be opened for an actor that has one."""
+
+
 class ContextFull(StepdError):
     """The session has as many steps as one may have: reset it."""
 
@@ -138,6 +142,8 @@ _BY_REASON: dict[str, type[StepdError]] = {
     "LIMIT": InvalidRequest,
     "SESSION_UNKNOWN": SessionUnknown,
     "STEP_INDEX": OutOfOrder,
+    "SESSION_EXISTS": SessionExists,
+    "RECORD": InvalidRequest,
     "CONTEXT_FULL": ContextFull,
     "SESSIONS_FULL": SessionsFull,
     "OVERLOADED": Overloaded,

@@ -12,6 +12,7 @@ Thread safety: a Session belongs to one thread at a time.
 """
 
 import time
+from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
 
@@ -23,6 +24,7 @@ from stepd.results import StepResult, StepsResult
 from stepd.retry import is_lost
 from stepd.step_log import RowLayout, StepLog
 from stepd.v1 import policy_service_pb2 as pb
+from stepd.v1 import session_service_pb2 as session_pb
 
 if TYPE_CHECKING:
     from stepd.client import Client
@@ -147,6 +149,29 @@ class Session:
         epoch = self._epoch if self._is_numbered else None
         self._client._reset_actor(self._actor_id, epoch, timeout)
 
+    def fork(
+        self, actor_ids: Sequence[str], *, timeout: float | None = None
+    ) -> "list[Session]":
+        """Sessions of new actors that go on from here, each on its own.
+
+        Costs the same at any length, and no memory for what they share.
+        """
+        request = session_pb.ForkRequest(actor_id=self._actor_id, forks=actor_ids)
+        if self._is_numbered:
+            request.epoch = new_epoch(after=self._epoch)
+            request.source_epoch = self._epoch
+            request.step_index = self._num_steps
+        deadline = self._client._deadline(timeout)
+        sessions = self._client.sessions
+        try:
+            epoch = sessions._fork(request, deadline)
+        except (SessionUnknown, OutOfOrder) as error:
+            if not self._can_replay(error):
+                raise
+            self._replay(error, deadline)
+            epoch = sessions._fork(request, deadline)
+        return [self._forked(actor_id, epoch) for actor_id in actor_ids]
+
     # What follows is shared with Client and StepStream.
 
     @property
@@ -187,6 +212,14 @@ class Session:
         self._epoch_part = _EPOCH + codec.varint(epoch)
         self._num_steps = 0
         self._log: StepLog | None = None
+
+    def _forked(self, actor_id: str, epoch: int) -> "Session":
+        fork = Session(self._client, actor_id)
+        fork._begin(epoch)
+        fork._num_steps = self._num_steps
+        if self._log is not None:
+            fork._log = self._log.copy(len(fork._head))
+        return fork
 
     def _order(self, step_index: int | None = None) -> bytes:
         """The part of a StepRequest that says where in the session it belongs."""

@@ -12,6 +12,7 @@ Thread safety: none; a log belongs to its session.
 
 from array import array
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass
 
 import numpy as np
@@ -114,6 +115,18 @@ class StepLog:
         self._recent: list[bytes] = []  # requests of one step and one layout
         self._num_bytes = 0
         self.is_complete = True
+
+    def copy(self, head_size: int) -> "StepLog":
+        """The same steps, to go on from alone; `head_size` as for a new log."""
+        self._fill_columns()
+        log = StepLog(self._max_bytes, self.row_layout, head_size)
+        log._columns = deepcopy(self._columns)
+        log._session_inputs = list(self._session_inputs)
+        log._boundaries = dict(self._boundaries)
+        log._num_steps = self._num_steps
+        log._num_bytes = self._num_bytes
+        log.is_complete = self.is_complete
+        return log
 
     def append_row(self, request: bytes) -> None:
         """Adds the step of a request that was answered. REQUIRES: row_layout."""

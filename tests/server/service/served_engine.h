@@ -33,7 +33,7 @@ class ServedEngine {
     ServerOptions server;
     server.address = "127.0.0.1:0";
     server.max_message_bytes = 1 << 20;
-    auto started = Server::Start(server, service_.get());
+    auto started = Server::Start(server, {service_.get()});
     EXPECT_TRUE(started.ok()) << started.status();
     server_ = *std::move(started);
     channel_ = grpc::CreateChannel(absl::StrCat("127.0.0.1:", server_->port()),

@@ -15,6 +15,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "proto/stepd/v1/policy_service.grpc.pb.h"
+#include "server/service/policy_service.h"
 #include "tests/fakes/recording_observer.h"
 #include "tests/server/service/fake_engine.h"
 
@@ -40,7 +41,7 @@ TEST(Server, KnowsWhatOnlyThisMachineCanReach) {
 class ServerTest : public ::testing::Test {
  protected:
   absl::StatusOr<std::unique_ptr<Server>> Start(const ServerOptions& options) {
-    return Server::Start(options, service_.get());
+    return Server::Start(options, {service_.get()});
   }
 
   // Whether a Describe through `target` is answered.
