@@ -7,13 +7,11 @@
 #include <cassert>
 #include <chrono>
 #include <cstddef>
-#include <exception>
 #include <memory>
 #include <string>
 #include <utility>
 #include <variant>
 
-#include "absl/strings/str_cat.h"
 #include "server/common/error.h"
 #include "server/engine/answer.h"
 #include "server/engine/step_order.h"
@@ -29,31 +27,8 @@ constexpr std::int64_t kMinLongTokens = 64;
 // Batches that may overtake a step which waits for blocks.
 constexpr int kMaxBatchesBlocked = 4;
 
-// How often a step that waits for a version is asked whether it is still
-// wanted, and how long before its deadline it is told that there is none: its
-// client should hear it.
-constexpr MonotonicDuration kParkedLook = std::chrono::milliseconds(100);
-constexpr MonotonicDuration kAnswerMargin = std::chrono::milliseconds(50);
-
 // Sessions that expire in one go: the loop comes back for more.
 constexpr int kMaxExpiredAtOnce = 256;
-
-std::shared_ptr<const std::string> TakeInputs(StepTask* task) {
-  if (task->session_inputs.empty()) return nullptr;
-  return std::make_shared<const std::string>(std::move(task->session_inputs));
-}
-
-absl::Status ComputationFailed(const std::string& id) {
-  return Error(absl::StatusCode::kInternal, reason::kInternal,
-               absl::StrCat("the computation failed (error ", id, ")"),
-               {{"error_id", id}});
-}
-
-// Its session is nobody's, counted nowhere and in no journal.
-bool IsEvaluation(const Work& work) {
-  const auto* task = std::get_if<StepTask>(&work.task);
-  return task != nullptr && task->evaluation != nullptr;
-}
 
 }  // namespace
 
@@ -73,8 +48,12 @@ Executor::Executor(Parts parts, const ExecutorOptions& options)
       session_tasks_(options.index, &store_, &journal_),
       slicer_(spec_, &versions_.policy(), options.context),
       admission_(spec_, slicer_, options.context, store_.blocks()),
+      failures_(options.index, parts.observer),
+      starter_(
+          {&spec_, &admission_, &slicer_, &versions_, &store_, &failures_}),
       ready_(options.batching),
-      patience_(options.batching.max_wait) {}
+      patience_(options.batching.max_wait),
+      batch_(spec_, slicer_) {}
 
 Executor::~Executor() { assert(num_unfinished_ == 0); }
 
@@ -93,7 +72,7 @@ void Executor::Admit(QueuedTask task, MonotonicTime now) {
   work->task = std::move(task.task);
   work->submitted = task.submitted;
   work->session = session;
-  if (IsEvaluation(*work)) session->is_looked_up = true;
+  if (work->is_evaluation()) session->is_looked_up = true;
   if (work->is_step()) {
     for (int tokens : work->step().num_tokens) work->num_new_tokens += tokens;
   }
@@ -144,7 +123,7 @@ FireTime Executor::NextFire(MonotonicTime now) {
                     : ready_.OldestSubmitted());
   }
   FireTime fire = ready_.NextFire(conditions);
-  if (!parked_.empty()) fire.at = std::min(fire.at, parked_.begin()->first);
+  fire.at = std::min(fire.at, parked_.next_look());
   return fire;
 }
 
@@ -153,13 +132,13 @@ void Executor::RunBatch(MonotonicTime now) {
   record.fire_reason = NextFire(now).reason;
   FormBatch(now);
   MonotonicTime end = now;
-  if (!batch_works_.empty()) {
+  if (!batch_.empty()) {
     const MonotonicTime start = clock_->Now();
-    const absl::Status status = Forward();
+    const absl::Status status = batch_.Forward();
     end = clock_->Now();
     record.forward = end - start;
-    record.num_sessions = static_cast<int>(batch_works_.size());
-    record.num_tokens = batch_tokens_;
+    record.num_sessions = static_cast<int>(batch_.works().size());
+    record.num_tokens = batch_.num_tokens();
     num_completed_ = 0;
     if (status.ok()) {
       AdvanceBatch(end);
@@ -216,7 +195,7 @@ ExecutorGauges Executor::gauges() const {
 // Single steps first, then long work in proportion. Whoever is passed over
 // comes first in the next batch, so neither can starve the other.
 void Executor::FormBatch(MonotonicTime now) {
-  ClearBatch();
+  batch_.Clear();
   Unpark(now);
   const std::int64_t max_tokens = options_.batching.max_batch_tokens;
   const std::int64_t half = std::max<std::int64_t>(1, max_tokens / 2);
@@ -224,35 +203,24 @@ void Executor::FormBatch(MonotonicTime now) {
   if (were_longs_passed_over_ && !ready_.longs().empty()) {
     TakeFrom(ready_.longs(), half, now);
   }
-  const std::int64_t long_tokens = batch_tokens_;
+  const std::int64_t long_tokens = batch_.num_tokens();
   TakeFrom(ready_.singles(), max_tokens, now);
-  const std::int64_t single_tokens = batch_tokens_ - long_tokens;
+  const std::int64_t single_tokens = batch_.num_tokens() - long_tokens;
   const std::int64_t share =
       single_tokens == 0 ? max_tokens : std::max(kMinLongTokens, single_tokens);
-  TakeFrom(ready_.longs(), std::min(max_tokens, batch_tokens_ + share), now);
+  TakeFrom(ready_.longs(), std::min(max_tokens, batch_.num_tokens() + share),
+           now);
 
   // Everything that is ready waits for blocks of the others.
-  if (batch_works_.empty() && !ready_.empty()) {
+  if (batch_.empty() && !ready_.empty()) {
     overdue_ = ready_.longs().empty() ? ready_.singles().front()
                                       : ready_.longs().front();
     TakeOverdue(now);
   }
   were_longs_passed_over_ =
       !ready_.longs().empty() &&
-      std::none_of(batch_works_.begin(), batch_works_.end(),
+      std::none_of(batch_.works().begin(), batch_.works().end(),
                    [](const Work* work) { return !work->is_single; });
-}
-
-void Executor::ClearBatch() {
-  for (SessionSlice& slice : batch_.slices) {
-    spare_slices_.push_back(std::move(slice));
-  }
-  batch_.slices.clear();
-  batch_.outputs = 0;
-  batch_works_.clear();
-  batch_version_ = nullptr;
-  batch_tokens_ = 0;
-  batch_rows_ = 0;
 }
 
 // Takes steps from the front of a list until the batch has `max_tokens`.
@@ -278,8 +246,7 @@ void Executor::TakeOverdue(MonotonicTime now) {
 
 Executor::Taken Executor::TryTake(Work* work, std::int64_t max_tokens,
                                   MonotonicTime now) {
-  const bool is_first = batch_works_.empty();
-  if (static_cast<int>(batch_works_.size()) >=
+  if (static_cast<int>(batch_.works().size()) >=
       options_.batching.max_batch_sessions) {
     return Taken::kNoRoom;
   }
@@ -291,117 +258,62 @@ Executor::Taken Executor::TryTake(Work* work, std::int64_t max_tokens,
   RunningVersion* version = FindVersion(work, now);
   if (version == nullptr) return Taken::kNo;
   // A step is never split: the first one may exceed the limit.
-  const std::int64_t room = max_tokens - batch_tokens_;
-  if (!is_first && slicer_.SmallestSlice(*work) > room) return Taken::kNoRoom;
+  const std::int64_t room = max_tokens - batch_.num_tokens();
+  if (!batch_.empty() && slicer_.SmallestSlice(*work) > room) {
+    return Taken::kNoRoom;
+  }
   if (!work->is_started) {
     if (!TryStart(work, version, now)) return Taken::kNo;
-  } else if (absl::Status moved = GoOnUnder(version, work); !moved.ok()) {
+  } else if (absl::Status moved = starter_.GoOnUnder(version, work);
+             !moved.ok()) {
     Fail(work, std::move(moved), now);
     return Taken::kNo;
   }
   ready_.Remove(work);
   if (overdue_ == work) overdue_ = nullptr;
-  batch_version_ = version;
-  AddSlice(work, room);
+  batch_.Add(work, version, room);
   return Taken::kYes;
 }
 
 // The version that the next slice of `work` runs under. nullptr: the batch is
 // of another one, `work` waits for a newer one, or it failed.
 RunningVersion* Executor::FindVersion(Work* work, MonotonicTime now) {
-  Session* session = work->session;
-  RunningVersion* version = work->version;
-  const bool begins = versions_.has_several() && slicer_.BeginsContext(*work);
-  if (!work->is_started || begins) {
-    const absl::StatusOr<RunningVersion*> choice = versions_.Choose(
-        session->version, session->actor_hash, work->step().version, begins);
-    if (choice.ok() && *choice != nullptr) {
-      version = *choice;
-    } else if (!work->is_started) {
-      if (choice.ok()) {
-        Park(work, now);
-      } else {
-        Fail(work, choice.status(), now);
-      }
-      return nullptr;
-    }
+  const absl::StatusOr<RunningVersion*> version = starter_.ChooseVersion(*work);
+  if (!version.ok()) {
+    Fail(work, version.status(), now);
+    return nullptr;
   }
-  if (MustRecompute(*work, *version)) {
-    ForgetCached(session);
-    session->prepared_inputs.reset();
-    versions_.Join(version, &session->version);
+  if (*version == nullptr) {
+    Park(work, now);
+    return nullptr;
+  }
+  if (starter_.DropOutdated(*version, *work)) {
     ready_.Remove(work);
     MakeReady(work);  // what was a single step is a rebuild now
     return nullptr;
   }
-  const bool fits = batch_version_ == nullptr || batch_version_ == version;
-  return fits ? version : nullptr;
+  const bool fits = batch_.empty() || batch_.version() == *version;
+  return fits ? *version : nullptr;
 }
 
-bool Executor::MustRecompute(const Work& work,
-                             const RunningVersion& version) const {
-  const Session& session = *work.session;
-  return versions_.kv_policy() == KvPolicy::kRecompute && !work.is_started &&
-         session.num_cached_tokens > 0 &&
-         session.version.number() != version.number();
-}
-
-// `work` waits for a newer version, but not beyond its deadline.
+// `work` waits for a newer version.
 void Executor::Park(Work* work, MonotonicTime now) {
-  const StepTask& task = work->step();
-  if (is_draining_) {
-    Fail(work,
-         RetryableError(absl::StatusCode::kUnavailable, reason::kDraining,
-                        "the server is draining", absl::Seconds(1)),
-         now);
-    return;
-  }
-  const MonotonicTime last = task.deadline == kInfiniteFuture
-                                 ? kInfiniteFuture
-                                 : task.deadline - kAnswerMargin;
-  if (last <= now) {
-    Fail(work,
-         Error(absl::StatusCode::kFailedPrecondition, reason::kModelVersion,
-               absl::StrCat("no version from ", task.version.min_version,
-                            " on came in time")),
-         now);
+  absl::Status status =
+      is_draining_
+          ? RetryableError(absl::StatusCode::kUnavailable, reason::kDraining,
+                           "the server is draining", absl::Seconds(1))
+          : parked_.Park(work, now);
+  if (!status.ok()) {
+    Fail(work, std::move(status), now);
     return;
   }
   ready_.Remove(work);
   if (overdue_ == work) overdue_ = nullptr;
-  parked_.emplace(std::min(last, now + kParkedLook), work);
 }
 
 // Steps that were to be looked at again by then try once more.
 void Executor::Unpark(MonotonicTime until) {
-  while (!parked_.empty() && parked_.begin()->first <= until) {
-    Work* work = parked_.begin()->second;
-    parked_.erase(parked_.begin());
-    MakeReady(work);
-  }
-}
-
-// The next steps of `work` in about `max_tokens` tokens.
-void Executor::AddSlice(Work* work, std::int64_t max_tokens) {
-  SessionSlice& slice = NextSlice();
-  const std::int64_t old_begin = work->cached.begin;
-  slicer_.Fill(work, max_tokens, &slice);
-  // The old context is gone, whatever becomes of the task.
-  if (work->cached.begin != old_begin) ForgetCached(work->session);
-  batch_works_.push_back(work);
-  batch_tokens_ += work->slice_tokens();
-  batch_rows_ += work->slice_rows;
-  batch_.outputs |= PolicyOutputs(spec_, work->step().outputs);
-}
-
-SessionSlice& Executor::NextSlice() {
-  if (spare_slices_.empty()) {
-    batch_.slices.emplace_back();
-  } else {
-    batch_.slices.push_back(std::move(spare_slices_.back()));
-    spare_slices_.pop_back();
-  }
-  return batch_.slices.back();
+  while (Work* work = parked_.Take(until)) MakeReady(work);
 }
 
 void Executor::MakeReady(Work* work) {
@@ -410,14 +322,11 @@ void Executor::MakeReady(Work* work) {
   ready_.Push(work);
 }
 
-// Gives `work` all it needs to run to its end: a place among the sessions,
-// blocks for all of its tokens, the session's inputs. False: it failed, or
-// waits for blocks.
+// Gives `work` all it needs to run to its end. False: it failed, or waits for
+// blocks.
 bool Executor::TryStart(Work* work, RunningVersion* version,
                         MonotonicTime now) {
-  Session* session = work->session;
-  absl::Status status = admission_.Check(*work);
-  if (status.ok() && !IsEvaluation(*work)) status = store_.Open(session);
+  absl::Status status = starter_.Admit(*work);
   if (!status.ok()) {
     Fail(work, std::move(status), now);
     return false;
@@ -425,7 +334,7 @@ bool Executor::TryStart(Work* work, RunningVersion* version,
   // What is overdue gets the next free blocks.
   const bool may_reserve =
       overdue_ == nullptr || overdue_ == work || work->is_single;
-  if (!may_reserve || !ReserveBlocks(*work)) {
+  if (!may_reserve || !starter_.ReserveBlocks(*work)) {
     ++work->num_batches_blocked;
     if (overdue_ == nullptr &&
         work->num_batches_blocked >= kMaxBatchesBlocked) {
@@ -433,70 +342,21 @@ bool Executor::TryStart(Work* work, RunningVersion* version,
     }
     return false;
   }
-  if (session->num_steps() == 0) {
-    session->session_inputs = TakeInputs(&work->step());
-  }
-  status = GoOnUnder(version, work);
-  if (!status.ok()) {
-    Fail(work, std::move(status), now);
-    return false;
-  }
-  work->is_started = true;
-  work->cached = session->cached();
-  work->context_versions = session->version.cached;
-  work->started = now;
-  work->was_rebuilt = !session->is_cached();
-  work->reply.served_from = TierOf(*session);
-  return true;
-}
-
-// The next slices of `work` run under `version`. A pinned session follows when
-// the task is done: until then it may have to go on with its context.
-absl::Status Executor::GoOnUnder(RunningVersion* version, Work* work) {
-  Session* session = work->session;
-  const std::uint64_t made_inputs = work->version == nullptr
-                                        ? session->version.number()
-                                        : work->version->number();
-  if (made_inputs != version->number()) session->prepared_inputs.reset();
-  const bool is_pinned = versions_.kv_policy() == KvPolicy::kPin &&
-                         session->num_steps() > 0 &&
-                         session->version.held != nullptr;
-  if (!is_pinned) versions_.Join(version, &session->version);
-  versions_.Use(version, &work->version);
-  return PrepareInputs(*work);
-}
-
-// Where the session has none: it is new, or lost them with its blocks.
-absl::Status Executor::PrepareInputs(const Work& work) {
-  Session* session = work.session;
-  if (spec_.session_fields.empty() || session->prepared_inputs != nullptr) {
-    return absl::OkStatus();
-  }
-  try {
-    auto prepared = work.version->runner->PrepareInputs(InputsOf(*session));
-    if (!prepared.ok()) return ComputationFailed(Report(prepared.status()));
-    session->prepared_inputs = *std::move(prepared);
-    return absl::OkStatus();
-  } catch (const std::exception& e) {  // std::bad_alloc above all
-    return ComputationFailed(Report(absl::InternalError(e.what())));
-  }
-}
-
-bool Executor::ReserveBlocks(const Work& work) {
-  return store_.blocks().Reserve(slicer_.MostTokens(work),
-                                 slicer_.KeptTokens(work), work.session);
+  status = starter_.Start(version, now, work);
+  if (!status.ok()) Fail(work, status, now);
+  return status.ok();
 }
 
 // Takes the blocks of steps that have not started, latest first, until
 // `beneficiary` can have what it needs.
 void Executor::EvictWaiting(Work* beneficiary) {
-  for (const auto& [look, parked] : parked_) {
-    if (ReserveBlocks(*beneficiary)) return;
+  for (const auto& [look, parked] : parked_.all()) {
+    if (starter_.ReserveBlocks(*beneficiary)) return;
     store_.blocks().Evict(parked->session);
   }
   for (const ReadyQueue::List* list : {&ready_.singles(), &ready_.longs()}) {
     Work* work = list->back();
-    while (work != nullptr && !ReserveBlocks(*beneficiary)) {
+    while (work != nullptr && !starter_.ReserveBlocks(*beneficiary)) {
       Work* previous = ReadyQueue::List::Previous(work);
       if (work != beneficiary) EvictUnlessStarted(work);
       work = previous;
@@ -511,52 +371,18 @@ void Executor::EvictUnlessStarted(Work* work) {
   MakeReady(work);  // what was a single step is a rebuild now
 }
 
-absl::Status Executor::Forward() {
-  result_.num_rows = 0;
-  try {
-    const absl::Status status =
-        batch_version_->runner->Forward(batch_, &result_);
-    return status.ok() ? CheckResult() : status;
-  } catch (const std::exception& e) {  // std::bad_alloc above all
-    return absl::InternalError(e.what());
-  }
-}
-
-absl::Status Executor::CheckResult() const {
-  const auto rows = static_cast<std::size_t>(batch_rows_);
-  bool is_complete = result_.num_rows == batch_rows_ &&
-                     result_.scores.size() ==
-                         rows * static_cast<std::size_t>(spec_.num_actions);
-  for (std::size_t i = 0; is_complete && i < spec_.outputs.size(); ++i) {
-    if ((batch_.outputs >> i & 1) == 0) continue;
-    is_complete =
-        i < result_.outputs.size() &&
-        result_.outputs[i].size() ==
-            rows * static_cast<std::size_t>(spec_.outputs[i].num_elements());
-  }
-  if (is_complete) return absl::OkStatus();
-  return absl::InternalError("the policy's result lacks rows");
-}
-
-// Clients are told an id; what happened is for the log.
-std::string Executor::Report(const absl::Status& status) {
-  std::string id = absl::StrCat("e", options_.index, "-", ++num_failures_);
-  observer_->OnForwardError(id, status);
-  return id;
-}
-
 void Executor::FailBatch(const absl::Status& status, MonotonicTime now) {
-  const std::string id = Report(status);
-  for (Work* work : batch_works_) {
+  const std::string id = failures_.Report(status);
+  for (Work* work : batch_.works()) {
     // Each its own: copies of a status share memory, and threads free them.
-    Fail(work, ComputationFailed(id), now);
+    Fail(work, FailureLog::Told(id), now);
   }
 }
 
 void Executor::AdvanceBatch(MonotonicTime now) {
   std::int64_t row = 0;
-  for (std::size_t i = 0; i < batch_works_.size(); ++i) {
-    Work* work = batch_works_[i];
+  for (std::size_t i = 0; i < batch_.works().size(); ++i) {
+    Work* work = batch_.works()[i];
     Session& session = *work->session;
     work->context_versions.Extend(
         work->version->number(),
@@ -566,17 +392,16 @@ void Executor::AdvanceBatch(MonotonicTime now) {
       session.num_cached_tokens += work->slice_old_tokens;
       session.version.cached = work->context_versions;
     }
-    work->cached.end +=
-        static_cast<std::int64_t>(batch_.slices[i].steps.size());
+    work->cached.end += static_cast<std::int64_t>(batch_.slice(i).steps.size());
     work->cached.num_tokens += work->slice_tokens();
-    absl::Status status = AnswerRows(spec_, result_, row, work);
+    absl::Status status = AnswerRows(spec_, batch_.result(), row, work);
     row += work->slice_rows;
     work->num_steps_done += work->slice_new_steps;
     if (!status.ok()) {
       Fail(work, std::move(status), now);
     } else if (work->num_steps_done == work->step().steps.size()) {
       CompleteReply(work);
-      if (IsEvaluation(*work)) {
+      if (work->is_evaluation()) {
         Commit(work, now);
       } else {
         computed_.push_back(work);
@@ -598,7 +423,12 @@ void Executor::CompleteReply(Work* work) {
   work->reply.context_version_min = work->context_versions.min;
   work->reply.context_version_max = work->context_versions.max;
   if (!task.step_index.has_value()) return;
-  work->answered = std::make_unique<AnsweredTask>();
+  if (spare_answers_.empty()) {
+    work->answered = std::make_unique<AnsweredTask>();
+  } else {
+    work->answered = std::move(spare_answers_.back());
+    spare_answers_.pop_back();
+  }
   work->answered->step_index = *task.step_index;
   work->answered->content_hash = ContentHash(task);
   work->answered->reply = work->reply;
@@ -630,7 +460,10 @@ void Executor::Commit(Work* work, MonotonicTime now) {
   session.num_tokens = work->cached.num_tokens;
   session.num_cached_steps = session.num_steps();
   session.num_cached_tokens = session.num_tokens;
-  session.answered = std::move(work->answered);
+  session.answered.swap(work->answered);
+  if (work->answered != nullptr) {
+    spare_answers_.push_back(std::move(work->answered));
+  }
   session.is_from_journal = false;
   store_.blocks().Trim(session.num_tokens, &session);
   versions_.Join(work->version, &session.version);
@@ -640,7 +473,7 @@ void Executor::Commit(Work* work, MonotonicTime now) {
     store_.blocks().ForgetInputs(&session);
   }
   num_completed_ += static_cast<int>(work->step().steps.size());
-  if (IsEvaluation(*work)) {
+  if (work->is_evaluation()) {
     store_.Empty(&session);
   } else if (work->step().is_ephemeral) {
     store_.End(SessionEnd::kEphemeral, &session);

@@ -18,7 +18,6 @@
 #define STEPD_SERVER_ENGINE_EXECUTOR_H_
 
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -30,10 +29,13 @@
 #include "model/step.h"
 #include "server/common/clock.h"
 #include "server/engine/admission.h"
+#include "server/engine/batch.h"
 #include "server/engine/context.h"
 #include "server/engine/executor_journal.h"
+#include "server/engine/failure_log.h"
 #include "server/engine/journal.h"
 #include "server/engine/observer.h"
+#include "server/engine/parked_steps.h"
 #include "server/engine/patience.h"
 #include "server/engine/ready_queue.h"
 #include "server/engine/running_versions.h"
@@ -43,6 +45,7 @@
 #include "server/engine/session_task_runner.h"
 #include "server/engine/slicer.h"
 #include "server/engine/step_queue.h"
+#include "server/engine/step_starter.h"
 #include "server/engine/work.h"
 
 namespace stepd {
@@ -117,31 +120,20 @@ class Executor {
 
   // Forming a batch.
   void FormBatch(MonotonicTime now);
-  void ClearBatch();
   void TakeOverdue(MonotonicTime now);
   void TakeFrom(const ReadyQueue::List& list, std::int64_t max_tokens,
                 MonotonicTime now);
   Taken TryTake(Work* work, std::int64_t max_tokens, MonotonicTime now);
   RunningVersion* FindVersion(Work* work, MonotonicTime now);
-  bool MustRecompute(const Work& work, const RunningVersion& version) const;
   void Park(Work* work, MonotonicTime now);
   void Unpark(MonotonicTime until);
-  void AddSlice(Work* work, std::int64_t max_tokens);
-  SessionSlice& NextSlice();
   void MakeReady(Work* work);
 
-  // Starting a step: what it needs before its first batch.
   bool TryStart(Work* work, RunningVersion* version, MonotonicTime now);
-  absl::Status GoOnUnder(RunningVersion* version, Work* work);
-  absl::Status PrepareInputs(const Work& work);
-  bool ReserveBlocks(const Work& work);
   void EvictWaiting(Work* beneficiary);
   void EvictUnlessStarted(Work* work);
 
   // Computing the batch.
-  absl::Status Forward();
-  absl::Status CheckResult() const;
-  std::string Report(const absl::Status& status);
   void FailBatch(const absl::Status& status, MonotonicTime now);
   void AdvanceBatch(MonotonicTime now);
 
@@ -168,14 +160,14 @@ class Executor {
   SessionTaskRunner session_tasks_;
   Slicer slicer_;
   const Admission admission_;
+  FailureLog failures_;
+  StepStarter starter_;
   WorkPool works_;
   ReadyQueue ready_;
   Patience patience_;
-  // Steps that wait for a newer version, by when they are looked at again.
-  std::multimap<MonotonicTime, Work*> parked_;
+  ParkedSteps parked_;
   std::int64_t num_unfinished_ = 0;
   std::int64_t num_finished_ = 0;
-  std::int64_t num_failures_ = 0;
   int num_completed_ = 0;  // of the current batch
   bool is_draining_ = false;
   // The last batch had no room for anything long: the next one begins with it.
@@ -184,16 +176,11 @@ class Executor {
   Work* overdue_ = nullptr;
   MonotonicDuration expected_batch_{};
 
-  // The current batch; kept between batches for their memory.
-  std::vector<Work*> batch_works_;  // slice i belongs to batch_works_[i]
-  RunningVersion* batch_version_ = nullptr;  // of all of them
-  std::int64_t batch_tokens_ = 0;
-  std::int64_t batch_rows_ = 0;
-  StepBatch batch_;
-  std::vector<SessionSlice> spare_slices_;
-  StepResult result_;
+  Batch batch_;                  // the current one
   std::vector<Work*> computed_;  // by it, to the end
   std::vector<Work*> finished_;
+  // Of sessions that have a later one; kept for their memory.
+  std::vector<std::unique_ptr<AnsweredTask>> spare_answers_;
 };
 
 }  // namespace stepd

@@ -91,6 +91,10 @@ struct Work {
     slice_rows = 0;
   }
   bool is_step() const { return std::holds_alternative<StepTask>(task); }
+  bool is_evaluation() const {
+    const auto* step = std::get_if<StepTask>(&task);
+    return step != nullptr && step->evaluation != nullptr;
+  }
 };
 
 // Recycles Work objects, so that a task costs no allocation of its own.
