@@ -21,8 +21,10 @@ namespace {
 
 // Beside single steps, long work takes as many tokens as they do, so that it
 // at most doubles their time; but at least so many, which cost hardly more
-// than one token.
-constexpr std::int64_t kMinLongTokens = 64;
+// than a few. So it does between them, too: whoever was answered just now comes
+// back while it runs.
+constexpr std::int64_t kMinLongTokens = 16;
+constexpr MonotonicDuration kJustNow = std::chrono::milliseconds(10);
 
 // Batches that may overtake a step which waits for blocks.
 constexpr int kMaxBatchesBlocked = 4;
@@ -205,10 +207,10 @@ void Executor::FormBatch(MonotonicTime now) {
   }
   const std::int64_t long_tokens = batch_.num_tokens();
   TakeFrom(ready_.singles(), max_tokens, now);
-  const std::int64_t single_tokens = batch_.num_tokens() - long_tokens;
-  const std::int64_t share =
-      single_tokens == 0 ? max_tokens : std::max(kMinLongTokens, single_tokens);
-  TakeFrom(ready_.longs(), std::min(max_tokens, batch_.num_tokens() + share),
+  TakeFrom(ready_.longs(),
+           std::min(max_tokens,
+                    batch_.num_tokens() +
+                        LongShare(batch_.num_tokens() - long_tokens, now)),
            now);
 
   // Everything that is ready waits for blocks of the others.
@@ -221,6 +223,18 @@ void Executor::FormBatch(MonotonicTime now) {
       !ready_.longs().empty() &&
       std::none_of(batch_.works().begin(), batch_.works().end(),
                    [](const Work* work) { return !work->is_single; });
+}
+
+// Tokens for long work, beside `single_tokens` of single steps.
+std::int64_t Executor::LongShare(std::int64_t single_tokens,
+                                 MonotonicTime now) {
+  if (single_tokens > 0) {
+    last_single_tokens_ = single_tokens;
+    singles_until_ = now + kJustNow;
+  } else if (singles_until_ <= now) {
+    return options_.batching.max_batch_tokens;
+  }
+  return std::max(kMinLongTokens, last_single_tokens_);
 }
 
 // Takes steps from the front of a list until the batch has `max_tokens`.

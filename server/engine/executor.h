@@ -123,6 +123,7 @@ class Executor {
   void TakeOverdue(MonotonicTime now);
   void TakeFrom(const ReadyQueue::List& list, std::int64_t max_tokens,
                 MonotonicTime now);
+  std::int64_t LongShare(std::int64_t single_tokens, MonotonicTime now);
   Taken TryTake(Work* work, std::int64_t max_tokens, MonotonicTime now);
   RunningVersion* FindVersion(Work* work, MonotonicTime now);
   void Park(Work* work, MonotonicTime now);
@@ -170,6 +171,10 @@ class Executor {
   std::int64_t num_finished_ = 0;
   int num_completed_ = 0;  // of the current batch
   bool is_draining_ = false;
+  // Tokens of the single steps in the last batch that had some, and how long
+  // they are expected back.
+  std::int64_t last_single_tokens_ = 0;
+  MonotonicTime singles_until_{};
   // The last batch had no room for anything long: the next one begins with it.
   bool were_longs_passed_over_ = false;
   // A ready step that has been blocked for too long: nobody overtakes it.

@@ -33,7 +33,8 @@ Json ToJson(const std::vector<ForwardFigure>& figures) {
 
 }  // namespace
 
-absl::StatusOr<Json> BenchmarkForward(const ForwardOptions& options,
+absl::StatusOr<Json> BenchmarkForward(Measurement measure,
+                                      const ForwardOptions& options,
                                       const std::string& shape) {
   ForwardOptions with_checkpoint = options;
   const auto folder = TemporaryFolder::Create();
@@ -50,7 +51,7 @@ absl::StatusOr<Json> BenchmarkForward(const ForwardOptions& options,
   result["date"] = UtcDate();
   result["machine"] = DescribeMachine();
   result["machine"]["load_average_before"] = LoadAverage();
-  const auto figures = MeasureForward(with_checkpoint);
+  const auto figures = measure(with_checkpoint);
   if (!figures.ok()) return figures.status();
   result["machine"]["load_average_after"] = LoadAverage();
   result["figures"] = ToJson(*figures);

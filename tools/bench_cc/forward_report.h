@@ -10,17 +10,23 @@
 
 #include <nlohmann/json.hpp>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "tools/bench_cc/forward_figures.h"
 
 namespace stepd::bench {
 
+// MeasureForward(), or another one of its kind.
+using Measurement =
+    absl::StatusOr<std::vector<ForwardFigure>> (*)(const ForwardOptions&);
+
 // Of random weights in `shape`, unless the options name a checkpoint.
-// Errors: those of MeasureForward()
+// Errors: those of `measure`
 //         kInvalidArgument  there is no such shape
 absl::StatusOr<nlohmann::ordered_json> BenchmarkForward(
-    const ForwardOptions& options, const std::string& shape);
+    Measurement measure, const ForwardOptions& options,
+    const std::string& shape);
 
 // A row per figure: its median, and the rounds it lies between.
 std::string FormatForward(const nlohmann::ordered_json& result);

@@ -4,6 +4,7 @@
 // stepd-bench: see docs/benchmarks.md.
 
 #include <CLI/CLI.hpp>
+#include <cstdint>
 #include <cstdio>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -16,15 +17,21 @@
 #include "tools/bench_cc/benchmark.h"
 #include "tools/bench_cc/closed_loop.h"
 #include "tools/bench_cc/forward_report.h"
+#include "tools/bench_cc/random_checkpoint.h"
 #include "tools/bench_cc/report.h"
+#include "tools/bench_cc/session_figures.h"
 
 namespace stepd::bench {
 namespace {
+
+constexpr std::uint64_t kWeightsSeed = 3;
 
 struct Flags {
   BenchmarkOptions benchmark;
   std::vector<std::string> modes = {"unary", "stream", "batch"};
   bool is_forward = false;
+  bool is_sessions = false;
+  std::string checkpoint;  // to write, and nothing else
   ForwardOptions forward;
   std::string json;
   std::string markdown;
@@ -125,11 +132,22 @@ absl::StatusOr<Json> Measure(Flags* flags) {
   return result;
 }
 
-absl::StatusOr<std::string> RunForward(Flags* flags) {
+absl::StatusOr<std::string> WriteCheckpoint(const Flags& flags) {
+  const auto shape = FindPolicyShape(flags.benchmark.shapes.front());
+  if (!shape.ok()) return shape.status();
+  const absl::Status status =
+      WriteRandomCheckpoint(*shape, kWeightsSeed, flags.checkpoint);
+  if (!status.ok()) return status;
+  return std::string();
+}
+
+// The figures of what runs on this thread alone.
+absl::StatusOr<std::string> RunAlone(Flags* flags, Measurement measure) {
   BenchmarkOptions& options = flags->benchmark;
   flags->forward.checkpoint = options.model;
   flags->forward.rounds = options.rounds;
-  auto result = BenchmarkForward(flags->forward, options.shapes.front());
+  auto result =
+      BenchmarkForward(measure, flags->forward, options.shapes.front());
   if (!result.ok()) return result.status();
   (*result)["commit"] = options.commit;
   if (!flags->json.empty()) {
@@ -140,7 +158,9 @@ absl::StatusOr<std::string> RunForward(Flags* flags) {
 }
 
 absl::StatusOr<std::string> Run(Flags* flags) {
-  if (flags->is_forward) return RunForward(flags);
+  if (!flags->checkpoint.empty()) return WriteCheckpoint(*flags);
+  if (flags->is_forward) return RunAlone(flags, MeasureForward);
+  if (flags->is_sessions) return RunAlone(flags, MeasureSessions);
   auto result =
       flags->markdown.empty() ? Measure(flags) : ReadJson(flags->markdown);
   if (!result.ok()) return result.status();
@@ -165,6 +185,11 @@ int Main(int argc, char** argv) {
   app.add_flag("--forward", flags.is_forward,
                "the figures of the forward pass alone, on one core: contexts, "
                "kernels, precision, memory");
+  app.add_flag("--sessions", flags.is_sessions,
+               "what an executor takes for a fork and for a reset, by the "
+               "session's length");
+  app.add_option("--write-checkpoint", flags.checkpoint,
+                 "only write random weights of --shape into this directory");
   app.add_option("--out,--json", flags.json, "file for all figures");
   app.add_option("--commit", flags.benchmark.commit, "noted in the file");
   app.add_option("--markdown", flags.markdown,

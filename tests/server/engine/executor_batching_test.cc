@@ -120,10 +120,10 @@ TEST_F(BatchingTest, SingleStepsDoNotWaitForALongTask) {
     RunBatch();
     ++num_batches;
     EXPECT_TRUE(single->is_done());
-    EXPECT_LE(policy_->forwards().back().num_tokens, 1 + 64);
+    EXPECT_LE(policy_->forwards().back().num_tokens, 1 + 16);
   }
 
-  EXPECT_EQ(num_batches, 5);  // chunks of 64
+  EXPECT_EQ(num_batches, 19);  // chunks of 16
 }
 
 TEST_F(BatchingTest, LongTasksTakeTheWholeBatchWhenAlone) {
@@ -135,6 +135,25 @@ TEST_F(BatchingTest, LongTasksTakeTheWholeBatchWhenAlone) {
   RunBatch();
 
   EXPECT_EQ(policy_->forwards().back().num_tokens, 512);
+}
+
+TEST_F(BatchingTest, ALongTaskLeavesRoomForSingleStepsThatComeBack) {
+  Start();
+  Grow("short", 1);
+  std::vector<std::int64_t> xs(100);
+  Answer* long_task = Step("long", xs);
+
+  // The actor of the single step has its answer, and will be back.
+  RunBatch();
+  EXPECT_EQ(policy_->forwards().back().num_tokens, 16);
+  Step("short", {1});
+  RunBatch();
+  EXPECT_EQ(policy_->forwards().back().num_tokens, 16 + 1);
+
+  clock_.Advance(milliseconds(10));
+  RunBatch();
+  EXPECT_EQ(policy_->forwards().back().num_tokens, 100 - 2 * 16);
+  EXPECT_TRUE(long_task->is_done());
 }
 
 TEST_F(BatchingTest, ALongTaskIsNotStarvedBySingleStepsThatFillEveryBatch) {

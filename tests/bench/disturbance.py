@@ -1,0 +1,254 @@
+# Copyright 2026 The stepd authors
+# SPDX-License-Identifier: Apache-2.0
+"""What one client's doings cost the steps of the others.
+
+A closed loop of stepd-bench measures a daemon, in turns: beside a client that
+does the harmless part, and beside one that does all of it. Prints the p99 of
+both, and their ratio. A step that fails ends it with an error.
+
+    by       harmless                   all of it
+    push     nothing                    new weights, again and again
+    rebuild  one step of a new session  a step of a session of 256 steps that has
+                                        no cache
+    reset    one step                   one step, then a reset
+
+    tools/bench_disturbance --by push|rebuild|reset [--shape NAME | --model DIR]
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file
+
+import stepd
+from daemon import Daemon
+
+LONG = 256  # steps of a session that is rebuilt
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--stepd", type=Path, required=True)
+    parser.add_argument("--stepd-bench", type=Path, required=True)
+    parser.add_argument("--by", choices=DISTURBANCES, required=True)
+    parser.add_argument("--shape", default="reference")
+    parser.add_argument("--model", type=Path, help="instead of a shape")
+    parser.add_argument("--actors", type=int, default=16)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--pause", type=float, help="seconds between two doings")
+    parser.add_argument("--kv-policy", default="pin")
+    parser.add_argument("--out", type=Path, help="file for all figures")
+    return parser.parse_args()
+
+
+class Disturbance(ABC):
+    """A client that does the same thing again and again until it is left."""
+
+    pause = 0.05
+
+    def __init__(self, target: str, model: Path, pause: float | None) -> None:
+        self.target = target
+        self.model = model
+        if pause is not None:
+            self.pause = pause
+
+    @abstractmethod
+    def do(self, count: int, *, fully: bool) -> None:
+        """Once, or only the harmless part of it. `count`: how often before."""
+
+    def run(self, stop: threading.Event, *, fully: bool) -> list[float]:
+        """Does it until `stop`; the seconds that each time took."""
+        seconds: list[float] = []
+        while not stop.wait(self.pause):
+            begin = time.monotonic()
+            self.do(len(seconds), fully=fully)
+            seconds.append(time.monotonic() - begin)
+        return seconds
+
+
+class Push(Disturbance):
+    pause = 1.0
+
+    def __init__(self, target: str, model: Path, pause: float | None) -> None:
+        super().__init__(target, model, pause)
+        self._weights = load_file(model / "model.safetensors")
+        self._client = stepd.connect_model(target)
+
+    def do(self, count: int, *, fully: bool) -> None:
+        if not fully:
+            return
+        scale = np.float32(1 + 0.001 * (count % 7))
+        self._client.push_weights({k: w * scale for k, w in self._weights.items()})
+
+
+class OfASession(Disturbance):
+    """By the steps of one actor, whose inputs are zeros."""
+
+    def __init__(self, target: str, model: Path, pause: float | None) -> None:
+        super().__init__(target, model, pause)
+        self.client = stepd.connect(target, timeout=60)
+        self.session = self.client.session("disturbance")
+        fields = self.client.describe().fields
+        self.inputs = {f.name: np.zeros(f.shape, f.dtype) for f in fields if f.required}
+
+
+class Rebuild(OfASession):
+    def __init__(self, target: str, model: Path, pause: float | None) -> None:
+        super().__init__(target, model, pause)
+        long = {name: np.stack([x] * LONG) for name, x in self.inputs.items()}
+        self.session.steps(long)
+        self._exported = self.client.sessions.export("disturbance")
+        self.session.reset()
+
+    def do(self, count: int, *, fully: bool) -> None:
+        actor = f"disturbance {count}"
+        if fully:
+            self.client.sessions.load(self._exported, actor)
+        inputs = {name: x[np.newaxis] for name, x in self.inputs.items()}
+        self.client.step_batch([actor], inputs)
+        self.client.sessions.close(actor)
+
+
+class Reset(OfASession):
+    pause = 0.01
+
+    def do(self, count: int, *, fully: bool) -> None:
+        self.session.step(self.inputs)
+        if fully:
+            self.session.reset()
+
+
+DISTURBANCES: Mapping[str, type[Disturbance]] = {
+    "push": Push,
+    "rebuild": Rebuild,
+    "reset": Reset,
+}
+
+
+class Bench:
+    """Closed loops of stepd-bench against one daemon."""
+
+    def __init__(self, options: argparse.Namespace, target: str, folder: Path) -> None:
+        self._options = options
+        self._target = target
+        self._out = folder / "figures.json"
+
+    def p99(
+        self, disturbance: Disturbance, *, fully: bool
+    ) -> tuple[float, list[float]]:
+        """Milliseconds, and the seconds of everything the disturbance did."""
+        stop = threading.Event()
+        done: list[list[float]] = []
+
+        def run() -> None:
+            done.append(disturbance.run(stop, fully=fully))
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        try:
+            milliseconds = self.measure()
+        finally:
+            stop.set()
+            thread.join()
+        if not done:
+            raise SystemExit("the disturbance failed")
+        return milliseconds, done[0]
+
+    def measure(self) -> float:
+        options = self._options
+        subprocess.run(
+            [
+                *(options.stepd_bench, "--target", self._target, "--mode", "stream"),
+                *("--model", options.model, "--raw-seconds", "0.1", "--rounds", "1"),
+                *("--actors", str(options.actors), "--seconds", str(options.seconds)),
+                *("--episode", "32", "--out", self._out),
+            ],
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+        return find(json.loads(self._out.read_text()), "p99_ms")
+
+
+def find(figures: object, name: str) -> float:
+    """The first number of this name, wherever it stands."""
+    pending = [figures]
+    while pending:
+        item = pending.pop(0)
+        if isinstance(item, dict):
+            if isinstance(item.get(name), (int, float)):
+                return float(item[name])
+            pending.extend(item.values())
+        elif isinstance(item, list):
+            pending.extend(item)
+    raise KeyError(name)
+
+
+def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    if options.model is None:
+        options.model = folder / "checkpoint"
+        options.model.mkdir()
+        subprocess.run(
+            [
+                *(options.stepd_bench, "--shape", options.shape),
+                *("--write-checkpoint", options.model),
+            ],
+            check=True,
+        )
+    flags = ("--sessions.kv_policy", options.kv_policy, "--limits.max_versions", "64")
+    harmless: list[float] = []
+    disturbed: list[float] = []
+    seconds: list[float] = []
+    with Daemon(options.stepd, options.model, *flags) as daemon:
+        daemon.wait_ready()
+        bench = Bench(options, daemon.target, folder)
+        kind = DISTURBANCES[options.by]
+        disturbance = kind(daemon.target, options.model, options.pause)
+        bench.measure()  # warms up
+        for _ in range(options.rounds):
+            harmless.append(bench.p99(disturbance, fully=False)[0])
+            milliseconds, each = bench.p99(disturbance, fully=True)
+            disturbed.append(milliseconds)
+            seconds += each
+    return {
+        "by": options.by,
+        "actors": options.actors,
+        "times": len(seconds),
+        "seconds_each": statistics.median(seconds),
+        "p99_ms_harmless": harmless,
+        "p99_ms_disturbed": disturbed,
+        "ratio": statistics.median(disturbed) / statistics.median(harmless),
+    }
+
+
+def main() -> int:
+    options = parse()
+    with tempfile.TemporaryDirectory() as folder:
+        figures = run(options, Path(folder))
+    if options.out:
+        options.out.write_text(json.dumps(figures, indent=1) + "\n")
+    before = statistics.median(figures["p99_ms_harmless"])
+    during = statistics.median(figures["p99_ms_disturbed"])
+    print(f"p99 beside harmless    {before:8.2f} ms  (median of {options.rounds})")
+    print(f"p99 beside {options.by:<11} {during:8.2f} ms")
+    print(f"ratio                  {figures['ratio']:8.2f}")
+    print(
+        f"done                   {figures['times']:8d}     "
+        f"(each {1000 * figures['seconds_each']:.1f} ms)"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
