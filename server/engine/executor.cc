@@ -444,7 +444,9 @@ void Executor::CompleteReply(Work* work) {
     spare_answers_.pop_back();
   }
   work->answered->step_index = *task.step_index;
-  work->answered->content_hash = ContentHash(task);
+  // The session has taken the inputs of the task that opens it.
+  work->answered->content_hash = ContentHash(
+      task, session.num_steps() == 0 ? InputsOf(session) : absl::string_view());
   work->answered->reply = work->reply;
 }
 

@@ -21,22 +21,22 @@ class RemoteForks {
  public:
   using Done = absl::AnyInvocable<void(absl::StatusOr<ForkResult>)>;
 
-  // `local`: the forks that are made already.
-  RemoteForks(std::uint64_t epoch, std::vector<std::string> local,
-              std::size_t num_others, SubmitTask submit, Done done)
-      : epoch_(epoch),
+  // `local`: the forks that were made beside the source.
+  RemoteForks(const ForkResult& local, std::size_t num_others,
+              SubmitTask submit, Done done)
+      : epoch_(local.epoch),
         submit_(std::move(submit)),
-        made_(std::move(local)),
+        made_(local.made),
         num_left_(num_others),
         done_(std::move(done)) {}
 
   // The last one completes the fork.
-  void End(const std::string& actor_id, const absl::Status& status)
+  void End(const std::string& actor_id, const absl::StatusOr<bool>& was_made)
       ABSL_LOCKS_EXCLUDED(mu_) {
     {
       MutexLock lock(&mu_);
-      if (status.ok()) made_.push_back(actor_id);
-      status_.Update(status);
+      if (was_made.ok() && *was_made) made_.push_back(actor_id);
+      status_.Update(was_made.status());
       if (--num_left_ > 0) return;
     }
     Finish();
@@ -63,7 +63,7 @@ class RemoteForks {
   const std::uint64_t epoch_;
   const SubmitTask submit_;
   Mutex mu_;
-  std::vector<std::string> made_ ABSL_GUARDED_BY(mu_);
+  std::vector<std::string> made_ ABSL_GUARDED_BY(mu_);  // by this call
   std::size_t num_left_ ABSL_GUARDED_BY(mu_);
   absl::Status status_ ABSL_GUARDED_BY(mu_);
   Done done_ ABSL_GUARDED_BY(mu_);
@@ -75,20 +75,18 @@ absl::Status ForkAcross(ForkTask task, std::vector<std::string> others,
                         SubmitTask submit) {
   if (others.empty()) return submit(std::move(task));
   task.wants_record = true;
-  task.done = [local = task.forks, others = std::move(others), submit,
-               done = std::move(task.done)](
+  task.done = [others = std::move(others), submit, done = std::move(task.done)](
                   const absl::StatusOr<ForkResult>& source) mutable {
     if (!source.ok()) return done(source.status());
-    const auto forks =
-        std::make_shared<RemoteForks>(source->epoch, std::move(local),
-                                      others.size(), submit, std::move(done));
+    const auto forks = std::make_shared<RemoteForks>(*source, others.size(),
+                                                     submit, std::move(done));
     for (const std::string& actor_id : others) {
       ImportTask copy;
       copy.actor_id = actor_id;
       copy.record = source->record;
       copy.epoch = source->epoch;
-      copy.done = [forks, actor_id](const absl::Status& status) {
-        forks->End(actor_id, status);
+      copy.done = [forks, actor_id](const absl::StatusOr<bool>& was_made) {
+        forks->End(actor_id, was_made);
       };
       const absl::Status status = submit(std::move(copy));
       if (!status.ok()) forks->End(actor_id, status);

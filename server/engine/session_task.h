@@ -38,7 +38,9 @@ struct ResetTask {
 
 struct ForkResult {
   std::uint64_t epoch = 0;  // of the new sessions
-  // The source; nullptr unless it was wanted.
+  // Those that this call made; others were made when it came before.
+  std::vector<std::string> made;
+  // What a fork elsewhere begins with; nullptr unless it was wanted.
   std::shared_ptr<const SessionRecord> record;
 };
 
@@ -78,10 +80,11 @@ struct ImportTask {
   std::shared_ptr<const SessionRecord> record;
   // Absent: the record's. As in a fork, a copy may be made already.
   std::optional<std::uint64_t> epoch;
+  // Whether this call made it; false: it did when it came before.
   // Errors: kAlreadyExists      SESSION_EXISTS
   //         kInvalidArgument    RECORD
   //         kResourceExhausted  SESSIONS_FULL
-  absl::AnyInvocable<void(absl::Status)> done;
+  absl::AnyInvocable<void(absl::StatusOr<bool>)> done;
 };
 
 // Of all sessions in memory, in no order.

@@ -82,6 +82,10 @@ void SessionTaskRunner::Run(Work* work, MonotonicTime now) {
 void SessionTaskRunner::Run(ResetTask* task, Work* work) {
   Session* session = work->session;
   work->delivery = std::move(task->done);
+  // Without a place in memory nobody can tell whether it was done before.
+  if (task->epoch.has_value() && absl::IsResourceExhausted(work->status)) {
+    return;
+  }
   // A retry of a reset that was done before: the next session has begun.
   const bool is_done = session->is_open && task->epoch.has_value() &&
                        session->epoch >= *task->epoch;
@@ -101,13 +105,16 @@ void SessionTaskRunner::Run(ForkTask* task, Work* work, MonotonicTime now) {
     work->status = MakeForks(*task, result.epoch, source, &forks);
     for (Session* fork : forks) {
       if (work->status.ok()) {
+        result.made.push_back(fork->actor_id);
         store_.table().MarkIdle(fork, now);
       } else {
         Undo(fork);
       }
     }
     if (task->wants_record) {
-      result.record = std::make_shared<const SessionRecord>(RecordOf(source));
+      // The reply of the last task stays the source's.
+      result.record = std::make_shared<const SessionRecord>(
+          RecordFrom(source, source.window_start));
     }
   }
   work->delivery = DeliveryOf(std::move(task->done), std::move(result));
@@ -158,10 +165,12 @@ void SessionTaskRunner::Run(ExportTask* task, Work* work) {
 
 void SessionTaskRunner::Run(ImportTask* task, Work* work) {
   Session* session = work->session;
-  work->delivery = std::move(task->done);
-  if (!work->status.ok()) return;
+  const bool was_made =
+      session->num_steps() > 0 &&
+      WasMade(*session, task->epoch, task->record->num_steps());
+  work->delivery = DeliveryOf(std::move(task->done), !was_made);
+  if (!work->status.ok() || was_made) return;
   if (session->num_steps() > 0) {
-    if (WasMade(*session, task->epoch, task->record->num_steps())) return;
     work->status = SessionExists(session->actor_id);
     return;
   }

@@ -64,7 +64,7 @@ absl::StatusOr<StepOrder> OrderOf(const StepTask& task,
   if (answered == nullptr || answered->step_index != index) {
     return NotNext(session, index);
   }
-  if (answered->content_hash != ContentHash(task)) {
+  if (answered->content_hash != ContentHash(task, task.session_inputs)) {
     return OutOfOrder(
         session, absl::StrCat("step ", index,
                               " was answered already, and had other content"));
@@ -89,13 +89,14 @@ absl::Status CheckWhere(const Session& session,
   return absl::OkStatus();
 }
 
-std::uint64_t ContentHash(const StepTask& task) {
+std::uint64_t ContentHash(const StepTask& task,
+                          absl::string_view session_inputs) {
   const absl::string_view mask(
       reinterpret_cast<const char*>(task.action_mask.data()),
       task.action_mask.size());
   std::string text =
       absl::StrCat(StableHash(mask), " ", StableHash(task.steps.all()), " ",
-                   task.steps.size(), " ", StableHash(task.session_inputs), " ",
+                   task.steps.size(), " ", StableHash(session_inputs), " ",
                    task.outputs, " ", static_cast<int>(task.boundary),
                    task.answer_all_steps, task.is_ephemeral);
   AppendContent(task.sampling, &text);

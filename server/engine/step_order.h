@@ -13,6 +13,7 @@
 #include <optional>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "server/engine/session.h"
 #include "server/engine/step_task.h"
 
@@ -38,8 +39,10 @@ absl::Status CheckWhere(const Session& session,
                         const std::optional<std::uint64_t>& epoch,
                         const std::optional<std::uint64_t>& num_steps);
 
-// Of all that decides the reply. Equal in every process.
-std::uint64_t ContentHash(const StepTask& task);
+// Of all that decides the reply. Equal in every process. `session_inputs`:
+// those that the task came with, wherever they are by now.
+std::uint64_t ContentHash(const StepTask& task,
+                          absl::string_view session_inputs);
 
 }  // namespace stepd
 

@@ -291,7 +291,9 @@ grpc::ServerUnaryReactor* CallbackSessionService::Import(
   if (record.ok()) {
     task.record = std::make_shared<const SessionRecord>(*std::move(record));
   }
-  task.done = [call](const absl::Status& done) { call.Finish(done); };
+  task.done = [call](const absl::StatusOr<bool>& was_made) {
+    call.Finish(was_made.status());
+  };
   return Submit(call, std::move(status), std::move(task));
 }
 

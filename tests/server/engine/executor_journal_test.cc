@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -159,6 +160,23 @@ TEST_F(ExecutorJournalTest, ExpiredSessionsComeBack) {
   EXPECT_THAT(next->reply(), SameReply(Replay("a", {0, 1, 2}, {3})));
   EXPECT_THAT(observer_.records().session_ends,
               ElementsAre(SessionEnd::kStored));
+}
+
+TEST_F(ExecutorJournalTest, AResetThatComesLateEndsNoSessionItCannotRead) {
+  max_sessions_ = 1;
+  Start();
+  StepAt(0, {1});  // of epoch 7
+  Step("b", {5});  // takes the only place
+  RunAll();
+  Step("b", {6});  // is busy
+  Answer reset;
+  ResetTask late = MakeFakeReset("a", &reset);
+  late.epoch = 7;
+  SubmitOther(std::move(late));
+  RunAll();
+
+  EXPECT_EQ(ReasonOf(reset.status()), reason::kSessionsFull);
+  EXPECT_EQ(StepAt(1, {2})->reply().served_from, ServedFrom::kJournal);
 }
 
 TEST_F(ExecutorJournalTest, IdleSessionsMakeRoomForNewOnes) {

@@ -50,7 +50,9 @@ class ForkTest : public ExecutorFixture {
     ImportTask task;
     task.actor_id = actor;
     task.record = std::make_shared<const SessionRecord>(record);
-    task.done = [&result](absl::Status s) { result = s; };
+    task.done = [&result](const absl::StatusOr<bool>& was_made) {
+      result = was_made.status();
+    };
     SubmitOther(std::move(task));
     return result;
   }

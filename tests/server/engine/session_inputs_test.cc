@@ -5,6 +5,7 @@
 // live and end with the session's log.
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "gmock/gmock.h"
@@ -56,6 +57,25 @@ TEST_F(SessionInputsTest, AnswersOfASessionDependOnItsInputs) {
   EXPECT_THAT(one->reply(), SameReply(ReplayOpened("a", 1, {{5}})));
   EXPECT_THAT(two->reply(), SameReply(ReplayOpened("b", 2, {{5}})));
   EXPECT_THAT(next->reply(), SameReply(ReplayOpened("a", 1, {{5}, {6}})));
+}
+
+TEST_F(SessionInputsTest, TheStepThatOpensASessionIsRepeatedToo) {
+  Start();
+  const auto open = [this](std::int64_t image) {
+    Answer* answer = nullptr;
+    StepTask task = Task("a", {5}, &answer);
+    task.session_inputs = EncodeFakeStep(image);
+    task.step_index = 0;
+    Submit(std::move(task));
+    RunBatch();
+    return answer;
+  };
+  const Answer* first = open(1);
+  const Answer* again = open(1);
+  const Answer* other = open(2);
+
+  EXPECT_THAT(again->reply(), SameReply(first->reply()));
+  EXPECT_EQ(ReasonOf(other->status()), reason::kStepIndex);
 }
 
 TEST_F(SessionInputsTest, ASessionDoesNotOpenWithoutARequiredInput) {
