@@ -34,8 +34,9 @@ struct PolicyDescription {
   DecoderConfig decoder;
   std::vector<OutputHeadConfig> heads;
   ActionConfig action;
-  bool recomputes = false;          // PolicySpec::recomputes
-  std::int64_t max_tokens = 0;      // PolicySpec::max_tokens
+  std::string q_head;           // PolicySpec::q_output, by name; empty: none
+  bool recomputes = false;      // PolicySpec::recomputes
+  std::int64_t max_tokens = 0;  // PolicySpec::max_tokens
   std::int64_t num_parameters = 0;  // of all tensors that were taken
 };
 

@@ -108,6 +108,9 @@ struct PolicySpec {
   // The readout that the action scores come from; empty: there are no actions.
   std::string action_head;
   std::int64_t num_actions = 0;
+  // Index into `outputs` of a value for every action, as Q-learning has; -1:
+  // there is none.
+  int q_output = -1;
 
   int min_tokens_per_step = 1;
   int max_tokens_per_step = 1;  // -1: as many as its fields have entries

@@ -255,6 +255,7 @@ void TransformerPolicy::DescribeOutputs(const PolicyDescription& description) {
     spec_.outputs.push_back(std::move(output));
     first = end;
   }
+  spec_.q_output = spec_.FindOutput(description.q_head);
   if (spec_.num_actions > 0) {
     scores_output_ = static_cast<int>(spec_.outputs.size());
     spec_.outputs.push_back({kScores, {spec_.num_actions}});

@@ -349,6 +349,7 @@ absl::StatusOr<PolicyDescription> Read(const ConfigFile& file,
 
   PolicyDescription policy;
   policy.action = ReadAction(heads, embedding.num_actions, &config);
+  if (FindHead(heads, "dqn") != nullptr) policy.q_head = "dqn";
   for (const Field& field : embedding.fields) {
     policy.fields.push_back(ToFieldSpec(field));
   }

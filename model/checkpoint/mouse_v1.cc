@@ -195,6 +195,9 @@ void ReadHeads(ConfigReader config, const WeightReader& weights,
   policy->action = ReadAction(heads, &config);
   config.RefuseOtherKeys();
   for (const Head& head : heads) {
+    if (head.kind == HeadKind::kTwin && policy->q_head.empty()) {
+      policy->q_head = head.name;
+    }
     for (OutputHeadConfig& output :
          ReadHeadWeights(head, num_layers, weights.Under(head.name))) {
       policy->heads.push_back(std::move(output));

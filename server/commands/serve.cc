@@ -25,6 +25,7 @@
 #include "server/engine/context.h"
 #include "server/engine/engine.h"
 #include "server/engine/journal.h"
+#include "server/engine/trajectory_buffer.h"
 #include "server/journal/open_journal.h"
 #include "server/observe/http.h"
 #include "server/observe/log.h"
@@ -36,6 +37,7 @@
 #include "server/service/policy_service.h"
 #include "server/service/server.h"
 #include "server/service/session_service.h"
+#include "server/service/trajectory_service.h"
 
 namespace stepd {
 namespace {
@@ -142,12 +144,22 @@ ModelRegistryOptions RegistryOptionsOf(const Config& config) {
   return options;
 }
 
+// Of what not everybody who can step should be allowed.
+bool IsAllowed(const std::string& choice, const Config& config) {
+  if (choice != "auto") return choice == "allow";
+  return IsLocalAddress(config.server.address) || !config.tls.client_ca.empty();
+}
+
 ModelServiceOptions ModelServiceOptionsOf(const Config& config) {
   ModelServiceOptions options;
-  options.accepts_changes = config.model.changes == "allow" ||
-                            (config.model.changes == "auto" &&
-                             (IsLocalAddress(config.server.address) ||
-                              !config.tls.client_ca.empty()));
+  options.accepts_changes = IsAllowed(config.model.changes, config);
+  return options;
+}
+
+TrajectoryServiceOptions TrajectoryServiceOptionsOf(const Config& config) {
+  TrajectoryServiceOptions options;
+  options.accepts_readers = IsAllowed(config.trajectories.readers, config);
+  options.linger = config.trajectories.linger;
   return options;
 }
 
@@ -216,12 +228,14 @@ class Daemon {
   std::unique_ptr<Metrics> metrics_;
   std::unique_ptr<HttpServer> http_;
   std::unique_ptr<Journal> journal_;
+  std::unique_ptr<TrajectoryBuffer> trajectories_;
   EngineOptions engine_options_;
   std::unique_ptr<Engine> engine_;
   std::unique_ptr<ModelRegistry> registry_;
   std::unique_ptr<PolicyService> service_;
   std::unique_ptr<ModelService> model_service_;
   std::unique_ptr<SessionService> session_service_;
+  std::unique_ptr<TrajectoryService> trajectory_service_;
   std::unique_ptr<Server> server_;
 };
 
@@ -272,6 +286,9 @@ absl::Status Daemon::StartEngine(const PolicyOpener& open) {
   if (!status.ok()) return status;
   engine_options_ = EngineOptionsOf(config_, spec);
   engine_options_.journal = journal_.get();
+  trajectories_ = std::make_unique<TrajectoryBuffer>(StepBounds{
+      config_.trajectories.max_steps, config_.trajectories.max_bytes});
+  engine_options_.finished_steps = trajectories_.get();
   auto engine = Engine::Create(first, engine_options_, metrics_.get());
   if (!engine.ok()) return engine.status();
   engine_ = *std::move(engine);
@@ -294,9 +311,13 @@ absl::Status Daemon::StartServer() {
       registry_.get(), ModelServiceOptionsOf(config_), metrics_.get());
   session_service_ = SessionService::Create(
       engine_.get(), SessionServiceOptionsOf(config_), metrics_.get());
-  auto server = Server::Start(
-      ServerOptionsOf(config_),
-      {service_.get(), model_service_.get(), session_service_.get()});
+  trajectory_service_ = TrajectoryService::Create(
+      engine_->spec(), TrajectoryServiceOptionsOf(config_), trajectories_.get(),
+      metrics_.get());
+  auto server =
+      Server::Start(ServerOptionsOf(config_),
+                    {service_.get(), model_service_.get(),
+                     session_service_.get(), trajectory_service_.get()});
   if (!server.ok()) return server.status();
   server_ = *std::move(server);
   absl::Status status =
@@ -347,6 +368,8 @@ bool Daemon::Drain() {
     std::_Exit(kExitFailed);
   }
   const bool are_answers_taken = service_->Drain(deadline - absl::Now());
+  // A reader that has not caught up by then can count what it missed.
+  trajectory_service_->Drain(kShutdownGrace);
   // What may still be open watches the health, for as long as it pleases.
   server_->Shutdown(kShutdownGrace);
   registry_->Stop();

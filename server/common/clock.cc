@@ -3,8 +3,12 @@
 
 #include "server/common/clock.h"
 
+#include <algorithm>
+
 namespace stepd {
 namespace {
+
+constexpr absl::Duration kLongest = absl::Hours(24 * 365 * 10);
 
 class SteadyClock : public Clock {
  public:
@@ -14,6 +18,10 @@ class SteadyClock : public Clock {
 };
 
 }  // namespace
+
+MonotonicDuration ToMonotonic(absl::Duration duration) {
+  return absl::ToChronoNanoseconds(std::min(duration, kLongest));
+}
 
 const Clock* Clock::Real() {
   static const SteadyClock kClock;

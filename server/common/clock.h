@@ -8,11 +8,16 @@
 
 #include <chrono>
 
+#include "absl/time/time.h"
+
 namespace stepd {
 
 using MonotonicTime = std::chrono::steady_clock::time_point;
 using MonotonicDuration = std::chrono::steady_clock::duration;
 inline constexpr MonotonicTime kInfiniteFuture = MonotonicTime::max();
+
+// At most ten years: what is longer would overflow when added to a time.
+MonotonicDuration ToMonotonic(absl::Duration duration);
 
 // Thread safety: thread-safe.
 class Clock {

@@ -52,6 +52,7 @@ inline constexpr absl::string_view kWeightsDigest = "WEIGHTS_DIGEST";
 inline constexpr absl::string_view kWeightsBusy = "WEIGHTS_BUSY";
 inline constexpr absl::string_view kWeightsMemory = "WEIGHTS_MEMORY";
 inline constexpr absl::string_view kChangesRefused = "CHANGES_REFUSED";
+inline constexpr absl::string_view kReadersRefused = "READERS_REFUSED";
 inline constexpr absl::string_view kDeadline = "DEADLINE";
 inline constexpr absl::string_view kCancelled = "CANCELLED";
 // A session that grew beyond the whole KV cache: waiting does not help.

@@ -90,6 +90,13 @@ struct ExecutorsConfig {
   std::int64_t count = 0;  // 0: as many as there are cores
 };
 
+struct TrajectoriesConfig {
+  std::string readers;  // auto | allow | refuse
+  std::int64_t max_steps = 0;
+  std::int64_t max_bytes = 0;
+  absl::Duration linger;
+};
+
 struct LimitsConfig {
   std::int64_t max_steps_per_call = 0;
   std::int64_t max_actors_per_batch = 0;
@@ -116,6 +123,7 @@ struct Config {
   SessionsConfig sessions;
   JournalConfig journal;
   ExecutorsConfig executors;
+  TrajectoriesConfig trajectories;
   LimitsConfig limits;
   InputsConfig inputs;
   LogConfig log;

@@ -227,6 +227,25 @@ std::vector<ConfigKeyEntry> JournalKeys() {
   };
 }
 
+std::vector<ConfigKeyEntry> TrajectoryKeys() {
+  using T = TrajectoriesConfig;
+  const auto section = &Config::trajectories;
+  return {
+      {"trajectories", "readers", "choice", "auto",
+       "whether clients may read what all actors do: allow, refuse, or auto: "
+       "if only this machine can connect or tls.client_ca is set",
+       Into(section, &T::readers, OneOf({"auto", "allow", "refuse"}))},
+      {"trajectories", "max_steps", "integer", "65536",
+       "finished steps that are held for readers, while there are any",
+       Into(section, &T::max_steps, AtLeast(1))},
+      {"trajectories", "max_bytes", "size", "64MiB", "memory for them",
+       Into(section, &T::max_bytes, ParseSize)},
+      {"trajectories", "linger", "duration", "1m",
+       "how long steps go on being held when the last reader has left",
+       Into(section, &T::linger, ParseFiniteDuration)},
+  };
+}
+
 std::vector<ConfigKeyEntry> EdgeKeys() {
   using L = LimitsConfig;
   const auto limits = &Config::limits;
@@ -261,8 +280,8 @@ std::vector<ConfigKeyEntry> EdgeKeys() {
 
 std::vector<ConfigKeyEntry> AllKeys() {
   std::vector<ConfigKeyEntry> all;
-  for (auto part :
-       {ServerKeys(), ModelKeys(), EngineKeys(), JournalKeys(), EdgeKeys()}) {
+  for (auto part : {ServerKeys(), ModelKeys(), EngineKeys(), JournalKeys(),
+                    TrajectoryKeys(), EdgeKeys()}) {
     std::move(part.begin(), part.end(), std::back_inserter(all));
   }
   return all;

@@ -15,8 +15,26 @@ namespace {
 // Of the outputs that follow the policy's own.
 constexpr std::size_t kEntropy = 0;
 constexpr std::size_t kProbs = 1;
+constexpr std::size_t kQ = 2;
+constexpr char kQName[] = "q";
 
 bool Has(OutputMask outputs, std::size_t i) { return (outputs >> i & 1) != 0; }
+
+bool HasQ(const PolicySpec& spec) {
+  return spec.num_actions > 0 && spec.q_output >= 0 &&
+         spec.FindOutput(kQName) < 0;
+}
+
+// Appends the rows [first_row, first_row + num_rows) of one of the policy's
+// outputs to `to`.
+void AppendRows(const OutputSpec& spec, absl::Span<const float> values,
+                std::size_t first_row, std::size_t num_rows,
+                std::vector<float>* to) {
+  const auto size = static_cast<std::size_t>(spec.num_elements());
+  const absl::Span<const float> rows =
+      values.subspan(first_row * size, num_rows * size);
+  to->insert(to->end(), rows.begin(), rows.end());
+}
 
 // The distribution of answered row `row` of the whole task.
 absl::StatusOr<ActionDistribution> DistributionOf(
@@ -83,15 +101,24 @@ std::vector<OutputSpec> AnswerOutputs(const PolicySpec& spec) {
   if (spec.num_actions == 0) return outputs;
   outputs.push_back({"entropy", {}});
   outputs.push_back({"probs", {spec.num_actions}});
+  if (HasQ(spec)) {
+    outputs.push_back(
+        {kQName, spec.outputs[static_cast<std::size_t>(spec.q_output)].shape});
+  }
   return outputs;
 }
 
 std::size_t NumAnswerOutputs(const PolicySpec& spec) {
-  return spec.outputs.size() + (spec.num_actions > 0 ? 2 : 0);
+  if (spec.num_actions == 0) return spec.outputs.size();
+  return spec.outputs.size() + (HasQ(spec) ? 3 : 2);
 }
 
 OutputMask PolicyOutputs(const PolicySpec& spec, OutputMask outputs) {
-  return outputs & ((OutputMask{1} << spec.outputs.size()) - 1);
+  OutputMask own = outputs & ((OutputMask{1} << spec.outputs.size()) - 1);
+  if (HasQ(spec) && Has(outputs, spec.outputs.size() + kQ)) {
+    own |= OutputMask{1} << spec.q_output;
+  }
+  return own;
 }
 
 absl::Status AnswerRows(const PolicySpec& spec, const StepResult& result,
@@ -114,9 +141,14 @@ absl::Status AnswerRows(const PolicySpec& spec, const StepResult& result,
   work->reply.num_answered += work->slice_rows;
   for (std::size_t i = 0; i < spec.outputs.size(); ++i) {
     if (!Has(task.outputs, i)) continue;
-    const auto size = static_cast<std::size_t>(spec.outputs[i].num_elements());
-    const float* begin = result.outputs[i].data() + first * size;
-    outputs[i].insert(outputs[i].end(), begin, begin + num_rows * size);
+    AppendRows(spec.outputs[i], result.outputs[i], first, num_rows,
+               &outputs[i]);
+  }
+  const std::size_t q = spec.outputs.size() + kQ;
+  if (HasQ(spec) && Has(task.outputs, q)) {
+    const auto source = static_cast<std::size_t>(spec.q_output);
+    AppendRows(spec.outputs[source], result.outputs[source], first, num_rows,
+               &outputs[q]);
   }
   return absl::OkStatus();
 }

@@ -19,9 +19,10 @@
 
 namespace stepd {
 
-// Everything that a task can ask for by name: the policy's own outputs, and of
-// a policy with actions also "entropy" [] and "probs" [num_actions] of the
-// distributions that they are drawn from.
+// Everything that a task can ask for by name: the policy's own outputs; of a
+// policy with actions also "entropy" [] and "probs" [num_actions] of the
+// distributions that they are drawn from; and "q", another name of the output
+// with a value for every action, if there is one.
 std::vector<OutputSpec> AnswerOutputs(const PolicySpec& spec);
 std::size_t NumAnswerOutputs(const PolicySpec& spec);
 

@@ -28,13 +28,6 @@
 namespace stepd {
 namespace {
 
-// Longer than any process lives, and far from overflow when added to a time.
-constexpr absl::Duration kLongest = absl::Hours(24 * 365 * 10);
-
-MonotonicDuration ToMonotonic(absl::Duration duration) {
-  return absl::ToChronoNanoseconds(std::min(duration, kLongest));
-}
-
 using Calling = std::function<void(Executor* executor)>;
 
 // What all versions have in common, asked of the one that is stable.
@@ -460,6 +453,7 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(
     parts.observer = observer;
     parts.clock = clock;
     parts.journal = options.journal;
+    parts.finished_steps = options.finished_steps;
     engine->AddShard(std::make_unique<Shard>(std::move(parts), executor_options,
                                              options.max_queued_tasks));
   }

@@ -20,6 +20,7 @@
 #include "model/policy.h"
 #include "server/common/clock.h"
 #include "server/engine/context.h"
+#include "server/engine/finished_step.h"
 #include "server/engine/journal.h"
 #include "server/engine/observer.h"
 #include "server/engine/served_version.h"
@@ -45,6 +46,8 @@ struct EngineOptions {
   KvPolicy kv_policy = KvPolicy::kPin;
   // Where they outlive the process; nullptr: nowhere. Must outlive the engine.
   Journal* journal = nullptr;
+  // What is told of every step; nullptr: nothing. Must outlive the engine.
+  FinishedStepSink* finished_steps = nullptr;
 };
 
 // Thread safety: thread-safe.

@@ -47,6 +47,7 @@ Executor::Executor(Parts parts, const ExecutorOptions& options)
           {&versions_, parts.budget, parts.observer, parts.journal != nullptr},
           options.num_blocks, options.first_epoch),
       journal_(parts.journal, &store_, parts.clock),
+      trajectories_(parts.finished_steps),
       session_tasks_(options.index, &store_, &journal_),
       slicer_(spec_, &versions_.policy(), options.context),
       admission_(spec_, slicer_, options.context, store_.blocks()),
@@ -455,6 +456,7 @@ void Executor::CommitComputed(MonotonicTime now) {
   journal_.Write(computed_);
   for (Work* work : computed_) {
     if (work->status.ok()) {
+      trajectories_.Add(*work);
       Commit(work, now);
       continue;
     }
@@ -465,6 +467,7 @@ void Executor::CommitComputed(MonotonicTime now) {
     Fail(work, std::move(work->status), now);
   }
   computed_.clear();
+  trajectories_.Tell();
 }
 
 // The whole task is computed: its steps become steps of the session.

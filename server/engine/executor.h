@@ -32,6 +32,7 @@
 #include "server/engine/batch.h"
 #include "server/engine/context.h"
 #include "server/engine/executor_journal.h"
+#include "server/engine/executor_trajectories.h"
 #include "server/engine/failure_log.h"
 #include "server/engine/journal.h"
 #include "server/engine/observer.h"
@@ -71,6 +72,7 @@ class Executor {
     Observer* observer = nullptr;
     const Clock* clock = nullptr;
     Journal* journal = nullptr;  // nullptr: sessions end with the process
+    FinishedStepSink* finished_steps = nullptr;  // nullptr: nobody is told
   };
   Executor(Parts parts, const ExecutorOptions& options);
   // REQUIRES: every admitted task has finished.
@@ -158,6 +160,7 @@ class Executor {
   RunningVersions versions_;  // their runners outlive prepared inputs
   SessionStore store_;
   ExecutorJournal journal_;
+  ExecutorTrajectories trajectories_;
   SessionTaskRunner session_tasks_;
   Slicer slicer_;
   const Admission admission_;

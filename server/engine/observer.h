@@ -84,6 +84,15 @@ class Observer {
     (void)num_sessions;
     (void)actor_id;
   }
+  // Readers of trajectories were sent so many steps, and told that so many
+  // had been dropped before they came to them.
+  virtual void OnTrajectories(std::int64_t num_sent, std::int64_t num_dropped) {
+    (void)num_sent;
+    (void)num_dropped;
+  }
+  virtual void OnTrajectoryReaders(std::int64_t num_readers) {
+    (void)num_readers;
+  }
   // After every batch.
   virtual void OnGauges(int executor, const ExecutorGauges& gauges) = 0;
 };

@@ -50,6 +50,7 @@ class ServedVersion {
         policy_(std::move(policy)) {}
   ServedVersion(const ServedVersion&) = delete;
   ServedVersion& operator=(const ServedVersion&) = delete;
+  ~ServedVersion() = default;
 
   std::uint64_t number() const { return tally_->number; }
   const std::shared_ptr<const Policy>& policy() const { return policy_; }

@@ -77,6 +77,8 @@ class PrometheusMetrics final : public Metrics {
                       const absl::Status& status) override;
   void OnSessionEnd(SessionEnd end) override;
   void OnExpiry(std::int64_t num_sessions, absl::string_view actor_id) override;
+  void OnTrajectories(std::int64_t num_sent, std::int64_t num_dropped) override;
+  void OnTrajectoryReaders(std::int64_t num_readers) override;
   void OnGauges(int executor, const ExecutorGauges& gauges) override
       ABSL_LOCKS_EXCLUDED(mu_);
 
@@ -129,12 +131,15 @@ class PrometheusMetrics final : public Metrics {
   Counter& rebuilt_;
   Counter& repeated_;
   Counter& forward_errors_;
+  Counter& trajectories_sent_;
+  Counter& trajectories_dropped_;
   Histogram& batch_sessions_;
   Histogram& batch_tokens_;
   Histogram& queue_wait_;
   Histogram& forward_;
   Histogram& step_latency_;
   Histogram& rollout_;
+  Gauge& trajectory_readers_;
   Gauge& uptime_;
   Gauge& model_version_;
   prometheus::Family<Counter>& errors_;
@@ -174,6 +179,11 @@ PrometheusMetrics::PrometheusMetrics()
                            "stored reply.")),
       forward_errors_(AddCounter("stepd_forward_errors_total",
                                  "Forward passes that failed.")),
+      trajectories_sent_(AddCounter("stepd_trajectory_steps_total",
+                                    "Finished steps sent to readers.")),
+      trajectories_dropped_(AddCounter("stepd_trajectory_dropped_steps_total",
+                                       "Finished steps that readers were too "
+                                       "slow for.")),
       batch_sessions_(AddHistogram("stepd_batch_sessions",
                                    "Sessions in a forward pass.",
                                    PowersOfTwo(11))),
@@ -190,6 +200,9 @@ PrometheusMetrics::PrometheusMetrics()
                             "Loading versions of the weights and putting them "
                             "into service.",
                             Seconds())),
+      trajectory_readers_(
+          AddGauges("stepd_trajectory_readers", "Readers of finished steps.")
+              .Add({})),
       uptime_(AddGauges("stepd_uptime_seconds", "Since the process started.")
                   .Add({})),
       model_version_(AddGauges("stepd_model_version",
@@ -324,6 +337,16 @@ void PrometheusMetrics::OnExpiry(std::int64_t num_sessions,
 
 void PrometheusMetrics::OnSessionEnd(SessionEnd end) {
   session_ends_[static_cast<std::size_t>(end)]->Increment();
+}
+
+void PrometheusMetrics::OnTrajectories(std::int64_t num_sent,
+                                       std::int64_t num_dropped) {
+  trajectories_sent_.Increment(static_cast<double>(num_sent));
+  trajectories_dropped_.Increment(static_cast<double>(num_dropped));
+}
+
+void PrometheusMetrics::OnTrajectoryReaders(std::int64_t num_readers) {
+  trajectory_readers_.Set(static_cast<double>(num_readers));
 }
 
 void PrometheusMetrics::OnRollOut(std::uint64_t stable,

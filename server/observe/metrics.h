@@ -22,9 +22,7 @@
 
 namespace stepd {
 
-class Metrics : public Observer,
-                public JournalEvents,
-                public RegistryObserver {
+class Metrics : public Observer, public JournalEvents, public RegistryObserver {
  public:
   static std::unique_ptr<Metrics> Create();
 

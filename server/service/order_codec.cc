@@ -66,6 +66,18 @@ absl::Status DecodeOrder(const v1::StepBatchRequest& request, int row,
   return boundary.status();
 }
 
+v1::Boundary ToWire(Boundary boundary) {
+  switch (boundary) {
+    case Boundary::kNone:
+      return v1::BOUNDARY_NONE;
+    case Boundary::kEpisode:
+      return v1::BOUNDARY_EPISODE;
+    case Boundary::kTask:
+      return v1::BOUNDARY_TASK;
+  }
+  return v1::BOUNDARY_NONE;
+}
+
 v1::ServedFrom ToWire(ServedFrom served_from) {
   switch (served_from) {
     case ServedFrom::kNew:

@@ -28,6 +28,7 @@ absl::Status CheckOrderColumns(const v1::StepBatchRequest& request);
 absl::Status DecodeOrder(const v1::StepBatchRequest& request, int row,
                          StepTask* task);
 
+v1::Boundary ToWire(Boundary boundary);
 v1::ServedFrom ToWire(ServedFrom served_from);
 
 }  // namespace stepd

@@ -46,10 +46,7 @@ class OpenCalls {
   }
   // False: some are left after `timeout`.
   bool WaitForNone(absl::Duration timeout) {
-    // Far enough, and no overflow.
-    const auto until =
-        std::chrono::steady_clock::now() +
-        absl::ToChronoNanoseconds(std::min(timeout, absl::Hours(24 * 365)));
+    const MonotonicTime until = Clock::Real()->Now() + ToMonotonic(timeout);
     MutexLock lock(&mu_);
     while (count_.load(std::memory_order_acquire) > 0) {
       if (!none_.WaitUntil(&mu_, until)) break;

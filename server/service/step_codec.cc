@@ -20,6 +20,7 @@
 #include "server/service/invalid.h"
 #include "server/service/order_codec.h"
 #include "server/service/sampling_codec.h"
+#include "server/service/wire_dtype.h"
 
 namespace stepd {
 namespace {
@@ -98,11 +99,6 @@ absl::Status CheckSessionRows(std::int64_t num_rows, std::int64_t want_rows,
 std::vector<FieldSpec> AllOptional(std::vector<FieldSpec> fields) {
   for (FieldSpec& field : fields) field.required = false;
   return fields;
-}
-
-v1::DataType ToWire(DType dtype) {
-  if (dtype == DType::kBool) return v1::DATA_TYPE_BOOL;
-  return dtype == DType::kInt64 ? v1::DATA_TYPE_INT64 : v1::DATA_TYPE_FLOAT32;
 }
 
 void DescribeField(const FieldSpec& spec, v1::Field* field) {

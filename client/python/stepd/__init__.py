@@ -43,6 +43,7 @@ from stepd.session import Session
 from stepd.sessions import EndedSession, SessionInfo, SessionList, Sessions
 from stepd.stream import StepStream
 from stepd.tls import Tls
+from stepd.trajectories import FinishedSteps, Place, TrajectoryReader
 
 __version__ = "0.1.0"
 
@@ -59,6 +60,7 @@ __all__ = [
     "EvaluateResult",
     "Field",
     "FieldError",
+    "FinishedSteps",
     "InternalError",
     "InvalidRequest",
     "Limits",
@@ -68,6 +70,7 @@ __all__ = [
     "OutOfOrder",
     "Output",
     "Overloaded",
+    "Place",
     "Retry",
     "Sampling",
     "Session",
@@ -84,6 +87,7 @@ __all__ = [
     "StepdError",
     "StepsResult",
     "Tls",
+    "TrajectoryReader",
     "Unavailable",
     "Version",
     "VersionUnavailable",

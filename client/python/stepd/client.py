@@ -36,6 +36,7 @@ from stepd.session_batch import SessionBatch
 from stepd.sessions import Sessions
 from stepd.stream import StepStream
 from stepd.tls import Tls
+from stepd.trajectories import Place, TrajectoryReader
 from stepd.v1 import policy_service_pb2 as pb
 
 _SERVICE = "/stepd.v1.PolicyService/"
@@ -213,7 +214,14 @@ class Client(Connection):
         """A stream of steps of any actors, each answered when it is ready."""
         return StepStream(self._step_stream, self._ready_codec(), self._timeout)
 
-    # What follows is shared with Session and Sessions.
+    def trajectories(self, after: Place | None = None) -> TrajectoryReader:
+        """What all actors see and do from now on, or after `after`.
+
+        Whoever read up to `after` may be another program; see Place.
+        """
+        return TrajectoryReader(self, after)
+
+    # What follows is shared with Session, Sessions and TrajectoryReader.
 
     def _reset_actor(
         self, actor_id: str, epoch: int | None, timeout: float | None

@@ -155,6 +155,7 @@ _BY_REASON: dict[str, type[StepdError]] = {
     "WEIGHTS_MEMORY": WeightsRefused,
     "WEIGHTS_BUSY": WeightsBusy,
     "CHANGES_REFUSED": NotAllowed,
+    "READERS_REFUSED": NotAllowed,
     "DEADLINE": DeadlineExceeded,
     "CANCELLED": Cancelled,
     "INTERNAL": InternalError,

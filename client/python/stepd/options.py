@@ -30,11 +30,12 @@ SessionInputs: TypeAlias = Mapping[str, Any]
 
 # What begins with a step (docs/sessions.md).
 Boundary: TypeAlias = Literal["none", "episode", "task"]
-_BOUNDARIES: dict[str, pb.Boundary] = {
+_BOUNDARIES: dict[Boundary, pb.Boundary] = {
     "none": pb.BOUNDARY_NONE,
     "episode": pb.BOUNDARY_EPISODE,
     "task": pb.BOUNDARY_TASK,
 }
+BOUNDARIES: tuple[Boundary, ...] = tuple(_BOUNDARIES)  # by the wire's number
 
 # Which steps of a call are answered.
 Answer: TypeAlias = Literal["last", "all"]

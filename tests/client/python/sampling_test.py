@@ -193,3 +193,32 @@ def test_a_mask_of_nothing_names_its_row(
     names = [f"{request.node.name} {i}" for i in range(2)]
     batch = real.step_batch(names, rows, action_mask=[nothing, [True] * 4])
     assert {row: e.reason for row, e in batch.errors.items()} == {0: "SAMPLING"}
+
+
+@pytest.mark.parametrize(
+    ("case", "head"),
+    [("mouse_v03/none_sum_all", "dqn"), ("mouse_v1/numeric_identity", "action_value")],
+)
+def test_q_is_the_value_of_every_action_whatever_the_head(
+    golden: Path, start_daemon: Callable[..., Daemon], case: str, head: str
+) -> None:
+    daemon = start_daemon(golden / case / "checkpoint")
+    with stepd.connect(daemon.target, timeout=30) as client:
+        policy = client.describe()
+        step = {f.name: np.zeros(f.shape, f.dtype) for f in policy.fields}
+
+        alone = client.session("a").step(step, outputs=["q"]).outputs
+        both = client.session("b").step(step, outputs=["q", head]).outputs
+
+    assert list(alone) == ["q"]
+    assert alone["q"].shape == (policy.num_actions,)
+    np.testing.assert_array_equal(alone["q"], both[head])
+    np.testing.assert_array_equal(both["q"], both[head])
+
+
+def test_a_policy_without_values_of_actions_has_no_q(
+    real: stepd.Client, request: pytest.FixtureRequest
+) -> None:
+    with pytest.raises(stepd.InvalidRequest) as caught:
+        real.session(request.node.name).step(STEP, outputs=["q"])
+    assert caught.value.reason == "OUTPUT_UNKNOWN"

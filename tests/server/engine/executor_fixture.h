@@ -56,7 +56,8 @@ class ExecutorFixture : public testing::Test {
     if (runner == nullptr) runner = *policy_->CreateRunner(runner_options);
     executor_ = std::make_unique<Executor>(
         Executor::Parts{FakeVersion(1, policy_.get()), std::move(runner),
-                        budget_.get(), &observer_, &clock_, journal_},
+                        budget_.get(), &observer_, &clock_, journal_,
+                        finished_steps_},
         options_);
   }
 
@@ -130,6 +131,7 @@ class ExecutorFixture : public testing::Test {
   FakePolicyOptions policy_options_;  // four tokens per block
   ExecutorOptions options_;
   Journal* journal_ = nullptr;
+  FinishedStepSink* finished_steps_ = nullptr;
   std::int64_t max_sessions_ = 1000;
   FakeClock clock_;
   RecordingObserver observer_;

@@ -139,6 +139,18 @@ TEST(Metrics, TellsTheVersionsInMemory) {
               Contains("stepd_weights_refused_total{reason=\"WEIGHTS\"} 1"));
 }
 
+TEST(Metrics, CountsWhatReadersGotAndMissed) {
+  const std::unique_ptr<Metrics> metrics = Metrics::Create();
+  metrics->OnTrajectoryReaders(2);
+  metrics->OnTrajectories(5, 0);
+  metrics->OnTrajectories(4, 3);
+
+  const std::vector<std::string> lines = Lines(*metrics);
+  EXPECT_THAT(lines, Contains("stepd_trajectory_readers 2"));
+  EXPECT_THAT(lines, Contains("stepd_trajectory_steps_total 9"));
+  EXPECT_THAT(lines, Contains("stepd_trajectory_dropped_steps_total 3"));
+}
+
 TEST(Metrics, CountsFromManyThreads) {
   const std::unique_ptr<Metrics> metrics = Metrics::Create();
   std::vector<std::thread> threads;
