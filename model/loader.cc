@@ -48,7 +48,8 @@ absl::StatusOr<std::unique_ptr<const kernels::KernelSet>> ChooseKernels(
     return absl::InvalidArgumentError(
         "kernels \"native\" exist for the CPU only; use auto or reference");
   }
-  return kernels::CreateCpuKernelSet(*precision);
+  return kernels::CreateCpuKernelSet(*precision, kernels::BestCpuKernels(),
+                                     options.num_companions);
 }
 
 // LibTorch throws when memory is short, also while a checkpoint is read.

@@ -27,6 +27,8 @@ struct LoadOptions {
   // they are multiplied with is rounded to. Sums, norms, softmax, routers,
   // readouts and embeddings are float32 always.
   std::string dtype = "float32";
+  // Threads that share the linears of a lone small batch, native kernels only.
+  int num_companions = 0;
   checkpoint::ReadOptions reading;
 };
 

@@ -386,6 +386,24 @@ TransformerRunner::MakePreparedInputs(absl::string_view session_inputs) const {
   return prepared;
 }
 
+namespace {
+
+class ForwardScope {
+ public:
+  ForwardScope(const KernelSet& kernels, std::int64_t rows)
+      : kernels_(kernels) {
+    kernels_.BeginForward(rows);
+  }
+  ~ForwardScope() { kernels_.EndForward(); }
+  ForwardScope(const ForwardScope&) = delete;
+  ForwardScope& operator=(const ForwardScope&) = delete;
+
+ private:
+  const KernelSet& kernels_;
+};
+
+}  // namespace
+
 // embed -> layout -> decode -> gather each answered step's last token -> heads
 void TransformerRunner::ForwardOrThrow(const StepBatch& batch,
                                        StepResult* result) {
@@ -394,6 +412,7 @@ void TransformerRunner::ForwardOrThrow(const StepBatch& batch,
   const std::int64_t num_tokens = plan_.layout().num_tokens();
   const auto num_rows = static_cast<std::int64_t>(plan_.answered_rows().size());
   Reserve(num_tokens, num_rows);
+  const ForwardScope forward(*policy_.kernels_, num_tokens);
   const Scratch::Scope scope(&scratch_);
   float* x = scratch_.Take(num_tokens * policy_.decoder_.hidden_dim());
   float* read =

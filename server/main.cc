@@ -31,6 +31,7 @@ stepd::LoadOptions OptionsOf(const stepd::PolicySource& source) {
   options.device = source.device;
   options.kernels = source.kernels;
   options.dtype = source.dtype;
+  options.num_companions = source.num_companions;
   options.reading.num_loops =
       static_cast<int>(std::min<std::int64_t>(source.num_loops, INT_MAX));
   return options;

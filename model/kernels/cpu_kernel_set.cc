@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "model/kernels/companions.h"
 #include "model/kernels/cpu_packed_linear.h"
 #include "model/kernels/weight_arena.h"
 
@@ -47,8 +48,11 @@ float* RowScratch(std::int64_t count) {
 
 class CpuKernelSet : public KernelSet {
  public:
-  CpuKernelSet(const CpuKernels& kernels, WeightPrecision precision)
-      : KernelSet(precision), kernels_(kernels) {}
+  CpuKernelSet(const CpuKernels& kernels, WeightPrecision precision,
+               int num_companions)
+      : KernelSet(precision),
+        kernels_(kernels),
+        companions_(num_companions, kernels.panel) {}
 
   at::Device device() const override { return at::kCPU; }
   std::string description() const override {
@@ -61,6 +65,11 @@ class CpuKernelSet : public KernelSet {
     return std::make_unique<CpuPackedLinear>(parts, precision, kernels_,
                                              &arena_);
   }
+
+  void BeginForward(std::int64_t rows) const override {
+    companions_.Begin(rows);
+  }
+  void EndForward() const override { companions_.End(); }
 
   void Linear(const LinearParams& params) const override {
     const auto& packed = static_cast<const CpuPackedLinear&>(*params.weights);
@@ -76,7 +85,7 @@ class CpuKernelSet : public KernelSet {
     args.y_stride = params.y_stride != 0 ? params.y_stride : packed.out_dim();
     args.is_add = params.output == LinearOutput::kAdd;
     if (packed.precision() == WeightPrecision::kFloat32) {
-      kernels_.linear(args);
+      RunLinear(args, kernels_.linear);
       return;
     }
     float* words =
@@ -87,7 +96,7 @@ class CpuKernelSet : public KernelSet {
     }
     args.x = words;
     args.x_stride = args.in_words;
-    kernels_.linear_bfloat16(args);
+    RunLinear(args, kernels_.linear_bfloat16);
   }
 
   void RmsNorm(const NormParams& params) const override {
@@ -254,6 +263,10 @@ class CpuKernelSet : public KernelSet {
   }
 
  private:
+  void RunLinear(const CpuLinearArgs& args, Companions::Kernel kernel) const {
+    if (!companions_.Run(args, kernel)) kernel(args);
+  }
+
   // Where the slice after slice `b` begins to read; or this one, if it is last.
   static const float* FirstKeysAfter(const PagedAttentionParams& params,
                                      std::size_t b) {
@@ -325,14 +338,16 @@ class CpuKernelSet : public KernelSet {
   }
 
   const CpuKernels& kernels_;
-  mutable WeightArena arena_;  // thread-safe
+  mutable WeightArena arena_;      // thread-safe
+  mutable Companions companions_;  // thread-safe
 };
 
 }  // namespace
 
 std::unique_ptr<KernelSet> CreateCpuKernelSet(WeightPrecision precision,
-                                              const CpuKernels& kernels) {
-  return std::make_unique<CpuKernelSet>(kernels, precision);
+                                              const CpuKernels& kernels,
+                                              int num_companions) {
+  return std::make_unique<CpuKernelSet>(kernels, precision, num_companions);
 }
 
 }  // namespace stepd::kernels

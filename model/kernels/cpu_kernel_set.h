@@ -17,9 +17,11 @@
 namespace stepd::kernels {
 
 // `kernels` must outlive the set (the tables of cpu_kernels.h do).
+// `num_companions`: threads that share the linears of a lone small batch
+// (companions.h).
 std::unique_ptr<KernelSet> CreateCpuKernelSet(
     WeightPrecision precision = WeightPrecision::kFloat32,
-    const CpuKernels& kernels = BestCpuKernels());
+    const CpuKernels& kernels = BestCpuKernels(), int num_companions = 0);
 
 }  // namespace stepd::kernels
 

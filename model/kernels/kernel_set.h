@@ -223,6 +223,10 @@ class KernelSet {
 
   // Step time -------------------------------------------------------------
 
+  // Around the calls of one forward of `rows` tokens, on one thread.
+  virtual void BeginForward(std::int64_t /*rows*/) const {}
+  virtual void EndForward() const {}
+
   virtual void Linear(const LinearParams& params) const = 0;
 
   // y = weight * x / sqrt(mean(x^2) + eps), per row.

@@ -29,6 +29,7 @@ struct PolicySource {
   std::string kernels = "auto";
   std::string dtype = "float32";
   std::int64_t num_loops = 0;  // 0: as the checkpoint says
+  int num_companions = 0;
 };
 
 // LoadPolicy(), which only main.cc links: server/ builds without LibTorch.

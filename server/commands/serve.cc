@@ -60,6 +60,12 @@ int NumExecutors(const ExecutorsConfig& config, const PolicySpec& spec) {
   return static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
 }
 
+int NumCompanions(const ExecutorsConfig& config) {
+  if (config.companions.has_value())
+    return static_cast<int>(*config.companions);
+  return std::thread::hardware_concurrency() > 1 ? 1 : 0;
+}
+
 ContextLimits ContextLimitsOf(const SessionsConfig& sessions) {
   ContextLimits context;
   context.max_steps = sessions.max_steps;
@@ -77,6 +83,7 @@ ContextLimits ContextLimitsOf(const SessionsConfig& sessions) {
 EngineOptions EngineOptionsOf(const Config& config, const PolicySpec& spec) {
   EngineOptions options;
   options.num_executors = NumExecutors(config.executors, spec);
+  options.has_own_cores = config.executors.affinity == "core";
   options.max_batch_sessions =
       static_cast<int>(config.batching.max_batch_sessions);
   options.max_batch_tokens = config.batching.max_batch_tokens;
@@ -270,6 +277,7 @@ absl::Status Daemon::StartEngine(const PolicyOpener& open) {
   source.kernels = config_.model.kernels;
   source.dtype = config_.model.dtype;
   source.num_loops = config_.model.n_loops;
+  source.num_companions = NumCompanions(config_.executors);
   const SourceOpener open_version = [open, source](const std::string& path) {
     PolicySource version = source;
     version.path = path;

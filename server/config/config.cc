@@ -215,6 +215,10 @@ absl::Status CheckTogether(const Config& config) {
   if (config.executors.count > kMaxExecutors) {
     return absl::InvalidArgumentError("executors.count: want at most 1024");
   }
+  if (config.executors.companions.value_or(0) > kMaxExecutors) {
+    return absl::InvalidArgumentError(
+        "executors.companions: want at most 1024");
+  }
   return absl::OkStatus();
 }
 

@@ -56,6 +56,15 @@ absl::StatusOr<std::int64_t> ParseCount(absl::string_view text) {
       "want auto or an integer of at least 1, got \"", text, "\""));
 }
 
+absl::StatusOr<std::optional<std::int64_t>> ParseCompanions(
+    absl::string_view text) {
+  if (text == "auto") return std::nullopt;
+  const auto count = ParseInteger(text, 0);
+  if (count.ok()) return *count;
+  return absl::InvalidArgumentError(absl::StrCat(
+      "want auto or an integer of at least 0, got \"", text, "\""));
+}
+
 absl::StatusOr<absl::Duration> ParseFiniteDuration(absl::string_view text) {
   const auto duration = ParseDuration(text);
   if (duration.ok() && *duration == absl::InfiniteDuration()) {
@@ -190,6 +199,15 @@ std::vector<ConfigKeyEntry> EngineKeys() {
       {"executors", "count", "auto or integer", "auto",
        "threads that compute; auto: one per core (CPU), one (GPU)",
        Into(&Config::executors, &ExecutorsConfig::count, ParseCount)},
+      {"executors", "affinity", "choice", "none",
+       "none: the system places executors; core: each stays on a core of its "
+       "own, its KV blocks in that core's memory",
+       Into(&Config::executors, &ExecutorsConfig::affinity,
+            OneOf({"none", "core"}))},
+      {"executors", "companions", "auto or integer", "auto",
+       "further threads that share the matrices of a small batch while it is "
+       "the only one; auto: one if there is a second core",
+       Into(&Config::executors, &ExecutorsConfig::companions, ParseCompanions)},
   };
 }
 

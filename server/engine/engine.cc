@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <functional>
 #include <limits>
+#include <optional>
 #include <thread>
 #include <utility>
 #include <variant>
@@ -17,6 +18,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "server/common/cores.h"
 #include "server/common/error.h"
 #include "server/common/mutex.h"
 #include "server/common/stable_hash.h"
@@ -65,9 +67,11 @@ class StableInputRules : public InputRules {
 // Thread safety: Submit(), Drain() and Call() are thread-safe.
 class Shard {
  public:
+  // On `core`, if there is one.
   Shard(Executor::Parts parts, const ExecutorOptions& options,
-        int max_queued_tasks)
+        int max_queued_tasks, std::optional<int> core)
       : clock_(*parts.clock),
+        core_(core),
         name_(absl::StrCat("stepd-exec-", options.index)),
         queue_(max_queued_tasks, options.batching.max_batch_sessions),
         kv_memory_(parts.runner->kv_memory()),
@@ -105,6 +109,7 @@ class Shard {
  private:
   void Run() {
     pthread_setname_np(pthread_self(), name_.c_str());
+    if (core_.has_value()) StayOn(*core_);
     std::vector<QueuedTask> tasks;
     bool is_open = true;
     while (is_open || executor_.num_unfinished() > 0) {
@@ -148,6 +153,7 @@ class Shard {
   }
 
   const Clock& clock_;
+  const std::optional<int> core_;
   const std::string name_;
   StepQueue queue_;
   const std::shared_ptr<KvMemory> kv_memory_;
@@ -382,6 +388,13 @@ absl::Status CheckOptions(const EngineOptions& options) {
   return status;
 }
 
+// The core of executor `index`, if it has one.
+std::optional<int> CoreOf(int index, const EngineOptions& options) {
+  const std::vector<int> cores = AllowedCores();
+  if (!options.has_own_cores || cores.empty()) return std::nullopt;
+  return cores[static_cast<std::size_t>(index) % cores.size()];
+}
+
 // Blocks of each executor; none for a policy that caches nothing.
 absl::StatusOr<std::int32_t> BlocksPerExecutor(const PolicySpec& spec,
                                                const EngineOptions& options) {
@@ -455,7 +468,8 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(
     parts.journal = options.journal;
     parts.finished_steps = options.finished_steps;
     engine->AddShard(std::make_unique<Shard>(std::move(parts), executor_options,
-                                             options.max_queued_tasks));
+                                             options.max_queued_tasks,
+                                             CoreOf(i, options)));
   }
   return engine;
 }

@@ -30,6 +30,8 @@ namespace stepd {
 
 struct EngineOptions {
   int num_executors = 1;
+  // Executor i stays on the i-th core that the process may use.
+  bool has_own_cores = false;
 
   // Batching (per executor).
   int max_batch_sessions = 256;

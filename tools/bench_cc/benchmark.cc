@@ -199,6 +199,7 @@ absl::Status Benchmark::StartDaemon(const std::string& checkpoint,
                                     Model* model) {
   std::vector<std::string> flags = {
       absl::StrCat("--executors.count=", NumExecutors()),
+      absl::StrCat("--executors.companions=", options_.companions),
       absl::StrCat("--model.kernels=", options_.kernels),
       absl::StrCat("--model.dtype=", options_.dtype)};
   if (options_.idle_sessions > 0) {
@@ -224,6 +225,7 @@ absl::Status Benchmark::AddRaw(const std::string& checkpoint, Model* model) {
   LoadOptions load;
   load.kernels = options_.kernels;
   load.dtype = options_.dtype;
+  load.num_companions = options_.companions;
   auto policy = LoadPolicy(checkpoint, load);
   if (!policy.ok()) return policy.status();
   model->policy = *std::move(policy);
@@ -523,6 +525,7 @@ Json Benchmark::OptionsJson() const {
           {"steps_per_second", options_.steps_per_second},
           {"idle_sessions", options_.idle_sessions},
           {"executors", NumExecutors()},
+          {"companions", options_.companions},
           {"kernels", options_.kernels},
           {"dtype", options_.dtype},
           {"stepd_flags", options_.stepd_flags},

@@ -56,7 +56,8 @@ struct BenchmarkOptions {
   int threads = 1;
   int connections = 1;
   int rows_per_batch = 32;
-  int executors = 0;  // of the server and of the raw forward; 0: one per core
+  int executors = 0;   // of the server and of the raw forward; 0: one per core
+  int companions = 1;  // likewise
   std::string kernels = "auto";    // of both
   std::string dtype = "float32";   // of both
   std::string commit = "unknown";  // noted in the result

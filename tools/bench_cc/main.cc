@@ -66,6 +66,8 @@ void AddServerFlags(CLI::App* app, Flags* flags) {
       ->delimiter(',');
   app->add_option("--executors", options.executors,
                   "threads that compute, served and raw; 0: one per core");
+  app->add_option("--companions", options.companions,
+                  "threads that share lone small batches, served and raw");
   app->add_option("--kernels", options.kernels, "auto, native or reference");
   app->add_option("--dtype", options.dtype, "float32 or bfloat16");
 }

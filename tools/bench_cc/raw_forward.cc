@@ -54,7 +54,6 @@ class Shard {
     std::int64_t num_steps = 0;
     std::int64_t num_batches = 0;
     double seconds = 0.0;
-    double cpu_seconds = 0.0;
   };
 
   Shard(const PolicySpec& spec, const StepPool* pool, int episode_steps)
@@ -156,7 +155,6 @@ absl::Status Shard::Step() {
 
 Shard::Totals Shard::Run(Clock::duration duration) {
   Totals totals;
-  const double cpu_before = ThreadCpuSeconds();
   const Clock::time_point start = Clock::now();
   Clock::time_point now = start;
   while (now - start < duration) {
@@ -167,7 +165,6 @@ Shard::Totals Shard::Run(Clock::duration duration) {
     now = Clock::now();
   }
   totals.seconds = std::chrono::duration<double>(now - start).count();
-  totals.cpu_seconds = ThreadCpuSeconds() - cpu_before;
   return totals;
 }
 
@@ -203,6 +200,8 @@ absl::Status ShardedForward::AddShards(const Policy& policy,
 
 absl::StatusOr<RawForwardResult> ShardedForward::Run(absl::Duration duration) {
   std::vector<Shard::Totals> totals(shards_.size());
+  // Of the process: companions compute too.
+  const double cpu_before = ProcessCpuSeconds();
   std::vector<std::thread> threads;
   for (std::size_t i = 0; i < shards_.size(); ++i) {
     threads.emplace_back([this, i, duration, &totals] {
@@ -210,18 +209,17 @@ absl::StatusOr<RawForwardResult> ShardedForward::Run(absl::Duration duration) {
     });
   }
   for (std::thread& thread : threads) thread.join();
+  const double cpu_seconds = ProcessCpuSeconds() - cpu_before;
 
   RawForwardResult result;
   double num_steps = 0.0;
   double num_batches = 0.0;
   double seconds = 0.0;
-  double cpu_seconds = 0.0;
   for (const Shard::Totals& shard : totals) {
     if (!shard.status.ok()) return shard.status;
     num_steps += static_cast<double>(shard.num_steps);
     num_batches += static_cast<double>(shard.num_batches);
     seconds += shard.seconds;
-    cpu_seconds += shard.cpu_seconds;
     result.steps_per_second +=
         static_cast<double>(shard.num_steps) / shard.seconds;
   }

@@ -46,6 +46,8 @@ TEST(Config, HasDefaults) {
   EXPECT_FALSE(config->server.insecure);
   EXPECT_EQ(config->model.version, 1);
   EXPECT_EQ(config->executors.count, 0);
+  EXPECT_EQ(config->executors.affinity, "none");
+  EXPECT_EQ(config->executors.companions, std::nullopt);
   EXPECT_EQ(config->inputs.nan, "refuse");
 }
 
@@ -65,6 +67,8 @@ sessions:
   idle_timeout: none
 executors:
   count: 4
+  affinity: core
+  companions: 0
 log:
 )");
 
@@ -80,6 +84,8 @@ log:
   EXPECT_EQ(config->sessions.cache_bytes, 512 << 20);
   EXPECT_EQ(config->sessions.idle_timeout, absl::InfiniteDuration());
   EXPECT_EQ(config->executors.count, 4);
+  EXPECT_EQ(config->executors.affinity, "core");
+  EXPECT_EQ(config->executors.companions, 0);
 }
 
 TEST(Config, TakesAnEmptyFile) {
@@ -208,6 +214,8 @@ INSTANTIATE_TEST_SUITE_P(
                 "one of refuse, pass", 2},
         BadFile{"WordForExecutors", "executors:\n  count: all\n",
                 "executors.count", "auto or an integer", 2},
+        BadFile{"NegativeCompanions", "executors:\n  companions: -1\n",
+                "executors.companions", "auto or an integer", 2},
         BadFile{"BrokenYaml", "server:\n  address: [1\n", "the file", "", 3}),
     [](const auto& info) { return info.param.name; });
 
@@ -237,6 +245,8 @@ TEST(Config, RefusesContradictions) {
   EXPECT_THAT(
       MessageOf({"", {}, {{"limits.max_steps_per_call", "9999999999"}}}),
       HasSubstr("limits"));
+  EXPECT_THAT(MessageOf({"", {}, {{"executors.companions", "1025"}}}),
+              HasSubstr("executors.companions"));
   EXPECT_THAT(MessageOf({"", {}, {{"executors.count", "1025"}}}),
               HasSubstr("executors.count"));
 }
