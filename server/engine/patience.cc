@@ -12,7 +12,7 @@ namespace {
 // As long as the two halves of a batch would take, if they ran one after the
 // other; but no longer than a step may be late by it.
 constexpr int kBatchesWaited = 2;
-constexpr MonotonicDuration kMostWait = std::chrono::milliseconds(1);
+constexpr MonotonicDuration kMostWait = std::chrono::milliseconds(4);
 
 // Who stays away for so many waits is not waited for.
 constexpr int kWindowOfMaxWait = 4;
