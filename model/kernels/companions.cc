@@ -13,8 +13,6 @@
 namespace stepd::kernels {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 // More rows compute for longer than they wait for weights.
 constexpr std::int64_t kMostRows = 16;
 // A linear of less weights is over before a companion has seen it.
@@ -23,6 +21,9 @@ constexpr std::int64_t kGrainBytes = 64 << 10;
 constexpr std::uint32_t kMostGrains = 1024;
 // A grain takes a few microseconds: what takes longer has lost its core.
 constexpr auto kPatience = std::chrono::microseconds(30);
+// Who was late is left alone for so long, and longer each time.
+constexpr std::chrono::steady_clock::duration kMostRest =
+    std::chrono::milliseconds(256);
 // Looks at an atomic before the clock, or another thread, has its turn.
 constexpr int kSpins = 64;
 
@@ -77,6 +78,12 @@ void Companions::Begin(std::int64_t rows) {
                                       std::memory_order_acquire)) {
     return;
   }
+  may_engage_ = Clock::now() >= rest_until_;
+}
+
+void Companions::Engage() {
+  may_engage_ = false;
+  is_shared_ = true;
   {
     const std::lock_guard<std::mutex> lock(mu_);
     is_engaged_.store(true, std::memory_order_relaxed);
@@ -84,10 +91,23 @@ void Companions::Begin(std::int64_t rows) {
   changed_.notify_all();
 }
 
+void Companions::Disengage() {
+  is_shared_ = false;
+  is_engaged_.store(false, std::memory_order_relaxed);
+}
+
+void Companions::OnLate() {
+  Disengage();
+  rest_until_ = Clock::now() + rest_;
+  rest_ = std::min(2 * rest_, kMostRest);
+}
+
 void Companions::End() {
   num_forwards_.fetch_sub(1, std::memory_order_relaxed);
   if (!IsOwner()) return;
-  is_engaged_.store(false, std::memory_order_relaxed);
+  may_engage_ = false;
+  if (is_shared_) rest_ = std::max(rest_ / 2, kLeastRest);
+  Disengage();
   owner_.store(nullptr, std::memory_order_release);
 }
 
@@ -107,12 +127,14 @@ bool Companions::HasLateGrains() {
 }
 
 bool Companions::Run(const CpuLinearArgs& args, Kernel kernel) {
-  if (!IsOwner() || !IsWorthSharing(args) || HasLateGrains()) return false;
+  if (!IsOwner() || !(may_engage_ || is_shared_)) return false;
+  if (!IsWorthSharing(args) || HasLateGrains()) return false;
   // Another forward wants the cores.
   if (num_forwards_.load(std::memory_order_relaxed) > 1) {
-    is_engaged_.store(false, std::memory_order_relaxed);
+    Disengage();
     return false;
   }
+  if (may_engage_) Engage();
   Post(args, kernel);
   std::uint32_t grain = 0;
   while (Take(&grain)) {
@@ -125,6 +147,7 @@ bool Companions::Run(const CpuLinearArgs& args, Kernel kernel) {
       Merge(args, grain);
     } else {
       kernel(GrainOf(args, grain));
+      OnLate();
     }
   }
   return true;

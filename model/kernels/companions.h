@@ -7,17 +7,19 @@
 // as fast as the cores together can read the weights.
 //
 //   forward's thread   Begin ─ Run ─ Run ─ … ─ End     takes grains of columns
-//   companion          sleeps, spins from Begin to End, takes grains as well
+//   companion          sleeps, spins from the first Run to End, takes grains
+//   too
 //
 // Nobody waits for a companion that its core has put aside: what it took and
 // does not finish in time is computed again, and it gets no more until it is
-// back. Columns are computed one by one whoever does it, so that the bits are
-// those of one thread.
+// back. One that was late is left alone for a while. Columns are computed one
+// by one whoever does it, so that the bits are those of one thread.
 
 #ifndef STEPD_MODEL_KERNELS_COMPANIONS_H_
 #define STEPD_MODEL_KERNELS_COMPANIONS_H_
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <mutex>
@@ -49,7 +51,14 @@ class Companions {
   bool Run(const CpuLinearArgs& args, Kernel kernel);
 
  private:
+  using Clock = std::chrono::steady_clock;
+  static constexpr Clock::duration kLeastRest = std::chrono::milliseconds(2);
+
   bool IsOwner() const;
+  // Wakes the companions, has them sleep.
+  void Engage();
+  void Disengage();
+  void OnLate();
   bool IsWorthSharing(const CpuLinearArgs& args) const;
   // Whether companions still compute grains of the last job.
   bool HasLateGrains();
@@ -68,6 +77,12 @@ class Companions {
   std::atomic<int> num_forwards_{0};
   // The forward that has the companions, by an address that is its thread's.
   std::atomic<const void*> owner_{nullptr};
+
+  // The owner's.
+  bool may_engage_ = false;
+  bool is_shared_ = false;  // this forward has engaged them
+  Clock::duration rest_ = kLeastRest;
+  Clock::time_point rest_until_;
 
   // The job. Written by the owner while no grain of it is with a companion.
   CpuLinearArgs job_ = {};  // of x_ and y_

@@ -2,33 +2,32 @@
 # SPDX-License-Identifier: Apache-2.0
 """Actors in Python: what a program of generated stubs and threads reaches.
 
-Each actor is a thread that sends its next step when it has the answer to the
-last one; threads are spread over a process per core. Speaks only what every
-server of the protocol answers. Prints the steps per second of all actors:
+Speaks only what every server of the protocol answers, over one connection per
+process. Prints the steps per second of all actors:
     python_client.py --target HOST:PORT --actors 64 --seconds 1
 """
 
 from __future__ import annotations
 
-import argparse
-import multiprocessing
-import os
-import threading
-import time
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import grpc
 import numpy as np
 from numpy.typing import NDArray
+from tests.bench.actors import EPISODE_STEPS, main
 
 from stepd.v1 import policy_service_pb2 as pb
 
 SERVICE = "/stepd.v1.PolicyService/"
-EPISODE_STEPS = 128
-WARM_UP_SECONDS = 0.3
 POOL_SIZE = 64
 DTYPES = {pb.DATA_TYPE_INT64: np.int64, pb.DATA_TYPE_FLOAT32: np.float32}
+
+
+@functools.cache
+def channel_to(target: str) -> grpc.Channel:
+    return grpc.insecure_channel(target)
 
 
 def random_values(field: pb.Field) -> list[bytes]:
@@ -43,12 +42,10 @@ def random_values(field: pb.Field) -> list[bytes]:
     return [row.tobytes() for row in values.astype(DTYPES[field.dtype])]
 
 
-class Actor:
-    """Belongs to one thread."""
-
-    def __init__(self, channel: grpc.Channel, name: str, position: int) -> None:
+class GrpcActor:
+    def __init__(self, target: str, name: str, position: int) -> None:
         def unary(method: str, reply: type[Any]) -> Callable[[Any], Any]:
-            call: Callable[[Any], Any] = channel.unary_unary(
+            call: Callable[[Any], Any] = channel_to(target).unary_unary(
                 SERVICE + method,
                 request_serializer=lambda request: request.SerializeToString(),
                 response_deserializer=reply.FromString,
@@ -79,65 +76,13 @@ class Actor:
         self.num_steps += 1
         self._steps_left -= 1
         if self._steps_left == 0:
-            self.reset()
+            self.close()
             self._steps_left = EPISODE_STEPS
 
-    def reset(self) -> None:
+    def close(self) -> None:
+        """The session ends; its actor may begin another one."""
         self._reset(pb.ResetRequest(actor_id=self._name))
 
 
-def run_actors(target: str, actors: range, num_actors: int, seconds: float) -> float:
-    """Steps per second of some of the actors, of one process."""
-    with grpc.insecure_channel(target) as channel:
-        all_actors = [
-            Actor(channel, f"python-{i}", i * EPISODE_STEPS // num_actors)
-            for i in actors
-        ]
-        end = time.perf_counter() + WARM_UP_SECONDS + seconds
-        is_open = True
-
-        def run(actor: Actor) -> None:
-            while is_open:
-                actor.step()
-
-        threads = [threading.Thread(target=run, args=(one,)) for one in all_actors]
-        for thread in threads:
-            thread.start()
-        time.sleep(WARM_UP_SECONDS)
-        num_before = sum(one.num_steps for one in all_actors)
-        begin = time.perf_counter()
-        time.sleep(max(0.0, end - begin))
-        num_steps = sum(one.num_steps for one in all_actors) - num_before
-        rate = num_steps / (time.perf_counter() - begin)
-        is_open = False
-        for thread in threads:
-            thread.join()
-        for one in all_actors:
-            one.reset()
-    return rate
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--target", required=True)
-    parser.add_argument("--actors", type=int, default=1)
-    parser.add_argument("--seconds", type=float, default=1.0)
-    options = parser.parse_args()
-    num_processes = min(os.cpu_count() or 1, options.actors)
-    shares = [
-        range(
-            options.actors * i // num_processes,
-            options.actors * (i + 1) // num_processes,
-        )
-        for i in range(num_processes)
-    ]
-    with multiprocessing.get_context("spawn").Pool(num_processes) as pool:
-        rates = pool.starmap(
-            run_actors,
-            [(options.target, s, options.actors, options.seconds) for s in shares],
-        )
-    print(sum(rates))
-
-
 if __name__ == "__main__":
-    main()
+    main(GrpcActor)

@@ -120,7 +120,7 @@ class EdgeTest : public ::testing::Test {
     service_ = PolicyService::Create(engine_.get(), {}, &observer_, &clock_);
     ServerOptions server;
     server.address = "127.0.0.1:0";
-    server_ = *Server::Start(server, service_.get());
+    server_ = *Server::Start(server, {service_.get()});
     stub_ = v1::PolicyService::NewStub(
         grpc::CreateChannel(absl::StrCat("127.0.0.1:", server_->port()),
                             grpc::InsecureChannelCredentials()));

@@ -48,7 +48,9 @@ struct Model {
   std::string name;
   std::string server = kStepd;  // or the name of a peer
   bool speaks_batches = true;
-  std::string checkpoint;  // empty: unknown
+  bool speaks_grpc = true;
+  std::string python_client;  // command of its actors in Python; empty: none
+  std::string checkpoint;     // empty: unknown
   std::unique_ptr<TemporaryFolder> folder;
   std::unique_ptr<Daemon> daemon;  // nullptr: not ours
   std::string target;
@@ -68,7 +70,8 @@ class Benchmark {
   absl::Status AddModel(const std::string& shape);
   absl::Status StartDaemon(const std::string& checkpoint, Model* model);
   absl::Status AddRaw(const std::string& checkpoint, Model* model);
-  absl::Status AddPeer(const std::string& peer, const Model& like);
+  absl::Status AddPeer(const std::string& peer, bool speaks_grpc,
+                       std::size_t like);
   int NumExecutors() const;
 
   absl::Status RunRound();
@@ -108,7 +111,10 @@ absl::Status Benchmark::SetUp() {
     if (status.ok()) status = AddModel(shape);
     const std::size_t ours = models_.size() - 1;
     for (const std::string& peer : options_.peers) {
-      if (status.ok()) status = AddPeer(peer, models_[ours]);
+      if (status.ok()) status = AddPeer(peer, /*speaks_grpc=*/true, ours);
+    }
+    for (const std::string& peer : options_.http_peers) {
+      if (status.ok()) status = AddPeer(peer, /*speaks_grpc=*/false, ours);
     }
     if (status.ok() && options_.idle_sessions > 0) {
       status = AddIdle(models_[ours]);
@@ -117,20 +123,24 @@ absl::Status Benchmark::SetUp() {
   return status;
 }
 
-// Another server of the same weights.
-absl::Status Benchmark::AddPeer(const std::string& peer, const Model& like) {
+// Another server of the weights of model `like`.
+absl::Status Benchmark::AddPeer(const std::string& peer, bool speaks_grpc,
+                                std::size_t like) {
   const std::pair<std::string, std::string> parts =
       absl::StrSplit(peer, absl::MaxSplits('=', 1));
   Model model;
-  model.name = like.name;
+  model.name = models_[like].name;
   model.server = parts.first;
   model.speaks_batches = false;
+  model.speaks_grpc = speaks_grpc;
+  model.python_client =
+      speaks_grpc ? options_.python_client : options_.http_client;
   auto folder = TemporaryFolder::Create();
   if (!folder.ok()) return folder.status();
   model.folder = *std::move(folder);
   Daemon::Options options;
   options.command = absl::StrSplit(parts.second, ' ', absl::SkipEmpty());
-  options.model = like.checkpoint;
+  options.model = models_[like].checkpoint;
   options.directory = model.folder->path();
   options.has_metrics = false;
   auto daemon = Daemon::Start(options);
@@ -172,6 +182,7 @@ absl::Status Benchmark::AddIdle(const Model& like) {
 // An empty shape: the checkpoint of the options, or whatever the target serves.
 absl::Status Benchmark::AddModel(const std::string& shape) {
   Model model;
+  model.python_client = options_.python_client;
   auto folder = TemporaryFolder::Create();
   if (!folder.ok()) return folder.status();
   model.folder = *std::move(folder);
@@ -285,14 +296,14 @@ absl::Status Benchmark::RunActors(Model* model, int actors) {
   const auto raw = RunRaw(model, actors);
   if (!raw.ok()) return raw.status();
   for (const Mode mode : options_.modes) {
-    // Peers do not speak it.
+    if (!model->speaks_grpc) break;
     if (!model->speaks_batches && mode == Mode::kBatch) continue;
     auto figures = RunServed(*model, mode, actors);
     if (!figures.ok()) return figures.status();
     figures->update(*raw);
     AddRound(*model, Name(mode), actors, *std::move(figures));
   }
-  if (options_.python_client.empty()) return absl::OkStatus();
+  if (model->python_client.empty()) return absl::OkStatus();
   auto figures = RunPythonClient(*model, actors);
   if (!figures.ok()) return figures.status();
   AddRound(*model, kPython, actors, *std::move(figures));
@@ -346,7 +357,7 @@ absl::StatusOr<double> Benchmark::RunRawPeer(const Model& model,
 
 absl::StatusOr<Json> Benchmark::RunPythonClient(const Model& model,
                                                 int actors) const {
-  const auto rate = FigureOf(absl::StrCat(options_.python_client, " --target ",
+  const auto rate = FigureOf(absl::StrCat(model.python_client, " --target ",
                                           model.target, " --actors ", actors,
                                           " --seconds ", options_.seconds));
   if (!rate.ok()) return rate.status();
@@ -530,6 +541,7 @@ Json Benchmark::OptionsJson() const {
           {"dtype", options_.dtype},
           {"stepd_flags", options_.stepd_flags},
           {"peers", options_.peers},
+          {"http_peers", options_.http_peers},
           {"raw_peer", options_.raw_peer},
           {"python_client", options_.python_client}};
 }
@@ -544,12 +556,17 @@ absl::Status CheckOptions(const BenchmarkOptions& options) {
   status.Update(check(options.seconds > 0.0, "seconds: want more than 0"));
   status.Update(
       check(options.raw_seconds > 0.0, "raw-seconds: want more than 0"));
-  status.Update(check(options.peers.empty() || !options.shapes.empty(),
+  status.Update(check((options.peers.empty() && options.http_peers.empty()) ||
+                          !options.shapes.empty(),
                       "peer: want --shape, whose weights it can have"));
-  for (const std::string& peer : options.peers) {
-    status.Update(
-        check(peer.find('=') != std::string::npos, "peer: want NAME=COMMAND"));
+  for (const auto* peers : {&options.peers, &options.http_peers}) {
+    for (const std::string& peer : *peers) {
+      status.Update(check(peer.find('=') != std::string::npos,
+                          "peer: want NAME=COMMAND"));
+    }
   }
+  status.Update(check(options.http_peers.empty() == options.http_client.empty(),
+                      "http-peer: want --http-client beside it"));
   const auto is_open = [](Mode mode) { return mode == Mode::kOpen; };
   status.Update(check(
       options.steps_per_second > 0.0 ||

@@ -31,6 +31,10 @@ struct BenchmarkOptions {
   // Other servers, measured beside it with the same client and weights: NAME=
   // and a command that takes the flags of stepd (Daemon); needs `shapes`.
   std::vector<std::string> peers;
+  // The same of servers that speak HTTP, and the command of their actors, see
+  // python_client.
+  std::vector<std::string> http_peers;
+  std::string http_client;
   // A command that prints how many steps per second a peer's forward makes
   // without a server; given --model, --actors and --seconds.
   std::string raw_peer;

@@ -48,7 +48,7 @@ class ClosedLoopFixture : public testing::Test {
     service_ = PolicyService::Create(engine_.get(), service, &observer_);
     ServerOptions address;
     address.address = "127.0.0.1:0";
-    auto server = Server::Start(address, service_.get());
+    auto server = Server::Start(address, {service_.get()});
     ASSERT_TRUE(server.ok()) << server.status();
     server_ = *std::move(server);
   }
