@@ -3,8 +3,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Takes every figure that stepd promises, and says which are reached.
 
-  tools/figures.py --out DIR                 all of them: 20 minutes
-  tools/figures.py --out DIR --only PART     served, transport, forward, idle or open
+  tools/figures.py --out DIR                 all of them: half an hour
+  tools/figures.py --out DIR --only PART     served, foreign, transport, forward, idle
+                                             or open
   tools/figures.py --out DIR --only none     the table of what DIR has already
 
 Each part is one run of tools/bench, whose result is DIR/PART.json.
@@ -26,7 +27,11 @@ ACTORS = (1, 8, 32, 64)
 
 # What tools/bench is asked in each part.
 PARTS = {
-    "served": ["--peers", "--python"],
+    "served": ["--peers", "--python", "--seconds", "1", "--raw-seconds", "0.5"],
+    "foreign": [
+        *("--foreign-peers", "--python", "--shape", "reference"),
+        *("--mode", "unary", "--seconds", "1", "--raw-seconds", "0.1"),
+    ],
     "transport": ["--shape", "tiny", "--mode", "unary,batch", "--actors", "32,64,256"],
     "forward": ["--forward"],
     "idle": [
@@ -186,6 +191,24 @@ def forward_figures() -> list[Figure]:
     ]
 
 
+def foreign_figures() -> list[Figure]:
+    """Python clients throughout; each of the others has its own protocol."""
+
+    def ratio(server: str, actors: int) -> Callable[[Results], float]:
+        rate = ("steps_per_second", "reference", "python", actors)
+        return lambda result: case(*rate)(result) / case(*rate, server)(result)
+
+    return [
+        Figure(
+            f"stepd / {server}, reference, Python, A = {actors}",
+            "foreign",
+            ratio(server, actors),
+        )
+        for server in ("Triton", "LitServe", "Ray")
+        for actors in ACTORS
+    ]
+
+
 def other_figures() -> list[Figure]:
     rate = "steps_per_second"
     open_loop = [
@@ -225,7 +248,8 @@ def table(results: dict[str, Results]) -> str:
         "| figure | wanted | reached | | part |",
         "| --- | --- | --: | --- | --- |",
     ]
-    for figure in served_figures() + forward_figures() + other_figures():
+    every = served_figures() + foreign_figures() + forward_figures() + other_figures()
+    for figure in every:
         if figure.part not in results:
             continue
         value = figure.value(results[figure.part])

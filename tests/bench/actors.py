@@ -67,7 +67,7 @@ def main(actor_type: type[Actor]) -> None:
     parser.add_argument("--target", required=True)
     parser.add_argument("--actors", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=1.0)
-    options = parser.parse_args()
+    options, _ = parser.parse_known_args()
     num_processes = min(os.cpu_count() or 1, options.actors)
     shares = [
         range(

@@ -48,7 +48,7 @@ struct Model {
   std::string name;
   std::string server = kStepd;  // or the name of a peer
   bool speaks_batches = true;
-  bool speaks_grpc = true;
+  bool speaks_ours = true;
   std::string python_client;  // command of its actors in Python; empty: none
   std::string checkpoint;     // empty: unknown
   std::unique_ptr<TemporaryFolder> folder;
@@ -70,7 +70,7 @@ class Benchmark {
   absl::Status AddModel(const std::string& shape);
   absl::Status StartDaemon(const std::string& checkpoint, Model* model);
   absl::Status AddRaw(const std::string& checkpoint, Model* model);
-  absl::Status AddPeer(const std::string& peer, bool speaks_grpc,
+  absl::Status AddPeer(const std::string& peer, bool speaks_ours,
                        std::size_t like);
   int NumExecutors() const;
 
@@ -111,10 +111,10 @@ absl::Status Benchmark::SetUp() {
     if (status.ok()) status = AddModel(shape);
     const std::size_t ours = models_.size() - 1;
     for (const std::string& peer : options_.peers) {
-      if (status.ok()) status = AddPeer(peer, /*speaks_grpc=*/true, ours);
+      if (status.ok()) status = AddPeer(peer, /*speaks_ours=*/true, ours);
     }
-    for (const std::string& peer : options_.http_peers) {
-      if (status.ok()) status = AddPeer(peer, /*speaks_grpc=*/false, ours);
+    for (const std::string& peer : options_.foreign_peers) {
+      if (status.ok()) status = AddPeer(peer, /*speaks_ours=*/false, ours);
     }
     if (status.ok() && options_.idle_sessions > 0) {
       status = AddIdle(models_[ours]);
@@ -124,7 +124,7 @@ absl::Status Benchmark::SetUp() {
 }
 
 // Another server of the weights of model `like`.
-absl::Status Benchmark::AddPeer(const std::string& peer, bool speaks_grpc,
+absl::Status Benchmark::AddPeer(const std::string& peer, bool speaks_ours,
                                 std::size_t like) {
   const std::pair<std::string, std::string> parts =
       absl::StrSplit(peer, absl::MaxSplits('=', 1));
@@ -132,9 +132,10 @@ absl::Status Benchmark::AddPeer(const std::string& peer, bool speaks_grpc,
   model.name = models_[like].name;
   model.server = parts.first;
   model.speaks_batches = false;
-  model.speaks_grpc = speaks_grpc;
-  model.python_client =
-      speaks_grpc ? options_.python_client : options_.http_client;
+  model.speaks_ours = speaks_ours;
+  model.python_client = speaks_ours ? options_.python_client
+                                    : absl::StrCat(options_.foreign_client,
+                                                   " --server ", parts.first);
   auto folder = TemporaryFolder::Create();
   if (!folder.ok()) return folder.status();
   model.folder = *std::move(folder);
@@ -296,7 +297,7 @@ absl::Status Benchmark::RunActors(Model* model, int actors) {
   const auto raw = RunRaw(model, actors);
   if (!raw.ok()) return raw.status();
   for (const Mode mode : options_.modes) {
-    if (!model->speaks_grpc) break;
+    if (!model->speaks_ours) break;
     if (!model->speaks_batches && mode == Mode::kBatch) continue;
     auto figures = RunServed(*model, mode, actors);
     if (!figures.ok()) return figures.status();
@@ -541,7 +542,7 @@ Json Benchmark::OptionsJson() const {
           {"dtype", options_.dtype},
           {"stepd_flags", options_.stepd_flags},
           {"peers", options_.peers},
-          {"http_peers", options_.http_peers},
+          {"foreign_peers", options_.foreign_peers},
           {"raw_peer", options_.raw_peer},
           {"python_client", options_.python_client}};
 }
@@ -556,17 +557,19 @@ absl::Status CheckOptions(const BenchmarkOptions& options) {
   status.Update(check(options.seconds > 0.0, "seconds: want more than 0"));
   status.Update(
       check(options.raw_seconds > 0.0, "raw-seconds: want more than 0"));
-  status.Update(check((options.peers.empty() && options.http_peers.empty()) ||
-                          !options.shapes.empty(),
-                      "peer: want --shape, whose weights it can have"));
-  for (const auto* peers : {&options.peers, &options.http_peers}) {
+  status.Update(
+      check((options.peers.empty() && options.foreign_peers.empty()) ||
+                !options.shapes.empty(),
+            "peer: want --shape, whose weights it can have"));
+  for (const auto* peers : {&options.peers, &options.foreign_peers}) {
     for (const std::string& peer : *peers) {
       status.Update(check(peer.find('=') != std::string::npos,
                           "peer: want NAME=COMMAND"));
     }
   }
-  status.Update(check(options.http_peers.empty() == options.http_client.empty(),
-                      "http-peer: want --http-client beside it"));
+  status.Update(
+      check(options.foreign_peers.empty() == options.foreign_client.empty(),
+            "foreign-peer: want --foreign-client beside it"));
   const auto is_open = [](Mode mode) { return mode == Mode::kOpen; };
   status.Update(check(
       options.steps_per_second > 0.0 ||

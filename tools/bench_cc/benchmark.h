@@ -31,10 +31,10 @@ struct BenchmarkOptions {
   // Other servers, measured beside it with the same client and weights: NAME=
   // and a command that takes the flags of stepd (Daemon); needs `shapes`.
   std::vector<std::string> peers;
-  // The same of servers that speak HTTP, and the command of their actors, see
-  // python_client.
-  std::vector<std::string> http_peers;
-  std::string http_client;
+  // The same of servers with protocols of their own, and the command of their
+  // actors: as python_client, and given --server NAME.
+  std::vector<std::string> foreign_peers;
+  std::string foreign_client;
   // A command that prints how many steps per second a peer's forward makes
   // without a server; given --model, --actors and --seconds.
   std::string raw_peer;

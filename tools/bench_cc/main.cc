@@ -48,11 +48,11 @@ void AddServerFlags(CLI::App* app, Flags* flags) {
   app->add_option("--peer", options.peers,
                   "NAME=COMMAND of another server, measured beside stepd")
       ->allow_extra_args(false);
-  app->add_option("--http-peer", options.http_peers,
-                  "the same of a server that speaks HTTP")
+  app->add_option("--foreign-peer", options.foreign_peers,
+                  "the same of a server with a protocol of its own")
       ->allow_extra_args(false);
-  app->add_option("--http-client", options.http_client,
-                  "as --python-client, for --http-peer");
+  app->add_option("--foreign-client", options.foreign_client,
+                  "as --python-client, for them; is also given --server NAME");
   app->add_option("--raw-peer", options.raw_peer,
                   "command that prints the steps per second of its forward");
   app->add_option("--python-client", options.python_client,
