@@ -54,6 +54,7 @@ std::string TextOf(const LayerSpec& layer) {
       {absl::StrCat("stage ", layer.stage, " x", layer.num_visits),
        absl::StrCat(layer.attention, " of ", layer.num_heads, " heads over ",
                     layer.num_kv_heads, " of ", layer.head_dim),
+       absl::StrCat("window ", layer.window),
        absl::StrCat(layer.ffn, " of ", layer.ffn_dim),
        absl::StrCat(layer.experts_per_token, " of ", layer.num_experts,
                     " experts and ", layer.num_shared_experts),
@@ -153,6 +154,16 @@ std::int64_t OutputSpec::num_elements() const { return Product(shape); }
 
 int FindField(const std::vector<FieldSpec>& fields, absl::string_view name) {
   return FindByName(fields, name);
+}
+
+std::int64_t PolicySpec::reach() const {
+  if (recomputes || num_prefix_tokens > 0) return -1;
+  std::int64_t reach = 0;
+  for (const LayerSpec& layer : layers) {
+    if (layer.window < 0) return -1;
+    reach += layer.num_visits * layer.window;
+  }
+  return reach;
 }
 
 int PolicySpec::FindOutput(absl::string_view name) const {

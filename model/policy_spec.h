@@ -80,6 +80,9 @@ struct LayerSpec {
   int num_heads = 0;      // 0: it has none
   int num_kv_heads = 0;
   int head_dim = 0;  // of a cached key
+  // Tokens before it that bear on what a token gets here, in one visit; -1: all
+  // of the context.
+  std::int64_t window = 0;
 
   std::string ffn;           // "dense", "moe", "linear", "no-op"
   std::int64_t ffn_dim = 0;  // of each expert, if there are any; 0: none
@@ -138,6 +141,8 @@ struct PolicySpec {
   std::int64_t kv_bytes_per_block() const {
     return kv_bytes_per_token * tokens_per_block;
   }
+  // Tokens before a step's that bear on its answer; -1: all of the context.
+  std::int64_t reach() const;
   // Index into `outputs`, or -1.
   int FindOutput(absl::string_view name) const;
 };

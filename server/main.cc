@@ -16,6 +16,7 @@
 #include "server/commands/command.h"
 #include "server/commands/inspect.h"
 #include "server/commands/serve.h"
+#include "server/commands/sessions.h"
 #include "server/commands/verify.h"
 #include "server/observe/version.h"
 #include "server/registry/version_source.h"
@@ -88,6 +89,7 @@ int main(int argc, char** argv) {
   int exit_code = stepd::kExitOk;
   stepd::AddInspectCommand(&app, Load, &exit_code);
   stepd::AddServeCommand(&app, Open, &exit_code);
+  stepd::AddSessionsCommand(&app, &exit_code);
   stepd::AddVerifyCommand(&app, Load, &exit_code);
 
   try {

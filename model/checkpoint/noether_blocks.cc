@@ -223,23 +223,46 @@ GqaConfig ReadUntiedAttention(const UntiedBlockShape& s,
   return gqa;
 }
 
-LayerConfig ReadUntiedBlock(const UntiedBlockShape& shape,
-                            absl::string_view attention, WeightReader weights) {
-  at::Tensor attention_scale;
-  at::Tensor mlp_scale;
+namespace {
+
+// What a block multiplies its attention and its feed-forward network by;
+// undefined: nothing.
+struct LayerScale {
+  at::Tensor attention;
+  at::Tensor mlp;
+};
+
+LayerScale TakeLayerScale(const UntiedBlockShape& shape, WeightReader weights) {
+  LayerScale scale;
   if (shape.has_layer_scale) {
-    attention_scale = weights.Take("ls1.gamma", {shape.dim});
-    mlp_scale = weights.Take("ls2.gamma", {shape.dim});
+    scale.attention = weights.Take("ls1.gamma", {shape.dim});
+    scale.mlp = weights.Take("ls2.gamma", {shape.dim});
   }
+  return scale;
+}
+
+// A block but for its attention.
+LayerConfig ReadFrame(const UntiedBlockShape& shape,
+                      absl::string_view attention_norm,
+                      const at::Tensor& mlp_scale, WeightReader weights) {
   LayerConfig layer;
-  layer.attention_norm = ReadNorm(shape, "norm1", shape.dim, weights);
-  GqaConfig gqa = ReadUntiedAttention(shape, weights.Under(attention));
-  for (GqaWeights& bank : gqa.banks) {
-    bank.o = Scaled(std::move(bank.o), attention_scale);
-  }
-  layer.attention = std::move(gqa);
+  layer.attention_norm = ReadNorm(shape, attention_norm, shape.dim, weights);
   layer.ffn_norm = ReadNorm(shape, "norm2", shape.dim, weights);
   layer.ffn = ReadMlp(shape, mlp_scale, weights.Under("mlp"));
+  return layer;
+}
+
+}  // namespace
+
+LayerConfig ReadUntiedBlock(const UntiedBlockShape& shape,
+                            absl::string_view attention, WeightReader weights) {
+  const LayerScale scale = TakeLayerScale(shape, weights);
+  LayerConfig layer = ReadFrame(shape, "norm1", scale.mlp, weights);
+  GqaConfig gqa = ReadUntiedAttention(shape, weights.Under(attention));
+  for (GqaWeights& bank : gqa.banks) {
+    bank.o = Scaled(std::move(bank.o), scale.attention);
+  }
+  layer.attention = std::move(gqa);
   if (shape.condition_dim > 0) {
     layer.modulation.emplace();
     layer.modulation->dim = shape.dim;
@@ -268,23 +291,15 @@ CrossAttentionConfig ReadPerceiverAttention(const UntiedBlockShape& s,
 
 LayerConfig ReadPerceiverBlock(const UntiedBlockShape& shape,
                                std::int64_t source_dim, WeightReader weights) {
-  at::Tensor attention_scale;
-  at::Tensor mlp_scale;
-  if (shape.has_layer_scale) {
-    attention_scale = weights.Take("ls1.gamma", {shape.dim});
-    mlp_scale = weights.Take("ls2.gamma", {shape.dim});
-  }
-  LayerConfig layer;
-  layer.attention_norm = ReadNorm(shape, "norm1q", shape.dim, weights);
+  const LayerScale scale = TakeLayerScale(shape, weights);
+  LayerConfig layer = ReadFrame(shape, "norm1q", scale.mlp, weights);
   CrossAttentionConfig cross =
       ReadPerceiverAttention(shape, source_dim, weights.Under("attn"));
   cross.source_norm = ReadNorm(shape, "norm1kv", source_dim, weights);
   for (LinearWeights& bank : cross.o) {
-    bank = Scaled(std::move(bank), attention_scale);
+    bank = Scaled(std::move(bank), scale.attention);
   }
   layer.attention = std::move(cross);
-  layer.ffn_norm = ReadNorm(shape, "norm2", shape.dim, weights);
-  layer.ffn = ReadMlp(shape, mlp_scale, weights.Under("mlp"));
   if (shape.condition_dim > 0) {
     layer.modulation = ReadPerceiverModulation(shape, source_dim, weights);
   }

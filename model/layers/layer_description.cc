@@ -57,6 +57,7 @@ struct AttentionDescriber {
     spec->num_heads = config.num_heads;
     spec->num_kv_heads = config.num_kv_heads;
     spec->head_dim = config.head_dim;
+    spec->window = config.window_left;
     spec->num_banks = static_cast<int>(config.banks.size());
     for (const GqaWeights& bank : config.banks) {
       spec->num_parameters += Count(bank);
@@ -68,6 +69,7 @@ struct AttentionDescriber {
     spec->num_heads = config.num_heads;
     spec->num_kv_heads = 1;
     spec->head_dim = config.latent_dim + config.rope_dim;
+    spec->window = -1;
     spec->num_parameters += Count(config.q_down) + Count(config.q_norm) +
                             Count(config.q_up_nope) + Count(config.q_up_rope) +
                             Count(config.kv_down) + Count(config.kv_norm) +
@@ -114,6 +116,10 @@ struct FfnDescriber {
 
   void operator()(const MoeConfig& config) const {
     spec->ffn = "moe";
+    // What an expert has room for depends on who else is in the call.
+    if (config.choice == MoeChoice::kByExpert || config.capacity_factor > 0.0) {
+      spec->window = -1;
+    }
     spec->ffn_dim = config.experts.front().down.in_dim();
     spec->num_experts = static_cast<int>(config.experts.size());
     spec->experts_per_token =

@@ -22,7 +22,7 @@ using nlohmann::json;
 
 // ---- The table ----------------------------------------------------------
 
-constexpr std::size_t kNumColumns = 11;
+constexpr std::size_t kNumColumns = 12;
 using Row = std::array<std::string, kNumColumns>;
 
 struct Column {
@@ -37,6 +37,7 @@ constexpr std::array<Column, kNumColumns> kColumns = {{{"layer", false},
                                                        {"heads", false},
                                                        {"kv heads", false},
                                                        {"head size", false},
+                                                       {"window", false},
                                                        {"feed-forward", true},
                                                        {"width", false},
                                                        {"parameters", false},
@@ -70,6 +71,7 @@ Row LayerRow(std::size_t number, const LayerSpec& layer) {
           NumberText(layer.num_heads),
           NumberText(layer.num_kv_heads),
           NumberText(layer.head_dim),
+          layer.window < 0 ? "all" : absl::StrCat(layer.window),
           FfnText(layer),
           NumberText(layer.ffn_dim),
           absl::StrCat(layer.num_parameters),
@@ -124,6 +126,7 @@ json LayerJson(const LayerSpec& layer) {
           {"heads", layer.num_heads},
           {"kv_heads", layer.num_kv_heads},
           {"head_size", layer.head_dim},
+          {"window", layer.window},
           {"ffn", layer.ffn},
           {"ffn_width", layer.ffn_dim},
           {"experts", layer.num_experts},

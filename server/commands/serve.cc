@@ -66,17 +66,44 @@ int NumCompanions(const ExecutorsConfig& config) {
   return std::thread::hardware_concurrency() > 1 ? 1 : 0;
 }
 
-ContextLimits ContextLimitsOf(const SessionsConfig& sessions) {
+// Errors: kInvalidArgument  a policy or a number that cannot have a window
+absl::StatusOr<std::int64_t> KeepSteps(const SessionsConfig& sessions,
+                                       const PolicySpec& spec) {
+  if (sessions.context_policy == "error") return 0;
+  const bool is_window = sessions.context_policy == "window";
+  const absl::StatusOr<std::int64_t> least =
+      is_window ? WindowSteps(spec) : absl::StatusOr<std::int64_t>(1);
+  if (!least.ok()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "sessions.context_policy: window: ", least.status().message()));
+  }
+  if (*least > sessions.max_steps) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("sessions.max_steps: ", sessions.max_steps,
+                     "; the policy sees ", *least, " steps"));
+  }
+  if (sessions.keep_steps == 0) {
+    return is_window ? *least
+                     : std::max<std::int64_t>(1, sessions.max_steps / 2);
+  }
+  if (sessions.keep_steps < *least) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("sessions.keep_steps: ", sessions.keep_steps,
+                     "; the policy sees ", *least, " steps"));
+  }
+  return sessions.keep_steps;
+}
+
+absl::StatusOr<ContextLimits> ContextLimitsOf(const SessionsConfig& sessions,
+                                              const PolicySpec& spec) {
+  const absl::StatusOr<std::int64_t> keep_steps = KeepSteps(sessions, spec);
+  if (!keep_steps.ok()) return keep_steps.status();
   ContextLimits context;
   context.max_steps = sessions.max_steps;
+  context.keep_steps = *keep_steps;
   context.forget_at = sessions.forget_at == "none"      ? Boundary::kNone
                       : sessions.forget_at == "episode" ? Boundary::kEpisode
                                                         : Boundary::kTask;
-  if (sessions.context_policy == "rebuild") {
-    context.keep_steps = sessions.keep_steps > 0
-                             ? sessions.keep_steps
-                             : std::max<std::int64_t>(1, context.max_steps / 2);
-  }
   return context;
 }
 
@@ -91,7 +118,6 @@ EngineOptions EngineOptionsOf(const Config& config, const PolicySpec& spec) {
   options.max_queued_tasks = static_cast<int>(config.batching.max_queued);
   options.cache_bytes = config.sessions.cache_bytes;
   options.max_sessions = config.sessions.max_sessions;
-  options.context = ContextLimitsOf(config.sessions);
   options.idle_timeout = config.sessions.idle_timeout;
   options.kv_policy = config.sessions.kv_policy == "keep" ? KvPolicy::kKeep
                       : config.sessions.kv_policy == "recompute"
@@ -124,8 +150,8 @@ PolicyServiceOptions ServiceOptionsOf(const Config& config) {
       static_cast<int>(config.limits.max_in_flight_per_stream);
   options.max_message_bytes = config.server.max_message_bytes;
   options.max_sessions = config.sessions.max_sessions;
-  const ContextLimits context = ContextLimitsOf(config.sessions);
-  options.max_steps_per_session = context.rebuilds() ? 0 : context.max_steps;
+  const bool is_limited = config.sessions.context_policy == "error";
+  options.max_steps_per_session = is_limited ? config.sessions.max_steps : 0;
   options.server_version = kVersion;
   return options;
 }
@@ -293,6 +319,9 @@ absl::Status Daemon::StartEngine(const PolicyOpener& open) {
   const absl::Status status = StartJournal(spec);
   if (!status.ok()) return status;
   engine_options_ = EngineOptionsOf(config_, spec);
+  const auto context = ContextLimitsOf(config_.sessions, spec);
+  if (!context.ok()) return context.status();
+  engine_options_.context = *context;
   engine_options_.journal = journal_.get();
   trajectories_ = std::make_unique<TrajectoryBuffer>(StepBounds{
       config_.trajectories.max_steps, config_.trajectories.max_bytes});

@@ -67,7 +67,7 @@ struct BatchingConfig {
 struct SessionsConfig {
   std::int64_t max_sessions = 0;
   std::int64_t max_steps = 0;
-  std::string context_policy;  // error | rebuild
+  std::string context_policy;  // error | rebuild | window
   std::int64_t keep_steps = 0;
   std::string forget_at;  // none | episode | task
   std::string kv_policy;  // pin | keep | recompute

@@ -174,11 +174,13 @@ std::vector<ConfigKeyEntry> EngineKeys() {
        Into(&Config::sessions, &S::max_steps, AtLeast(1))},
       {"sessions", "context_policy", "choice", "error",
        "of a full context; error: steps are refused as CONTEXT_FULL; rebuild: "
-       "it begins again with the last keep_steps steps",
+       "it begins again with the last keep_steps steps; window: with all that "
+       "the policy's sliding windows see, so that a session has no end",
        Into(&Config::sessions, &S::context_policy,
-            OneOf({"error", "rebuild"}))},
+            OneOf({"error", "rebuild", "window"}))},
       {"sessions", "keep_steps", "integer", "0",
-       "steps that a rebuilt context begins with; 0: half of max_steps",
+       "steps that a rebuilt context begins with; 0: half of max_steps, or as "
+       "few as the window allows",
        Into(&Config::sessions, &S::keep_steps, AtLeast(0))},
       {"sessions", "forget_at", "choice", "task",
        "boundary at which a session's context begins anew: none, episode "

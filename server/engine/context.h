@@ -10,6 +10,8 @@
 
 #include <cstdint>
 
+#include "absl/status/statusor.h"
+#include "model/policy_spec.h"
 #include "server/engine/step_task.h"
 
 namespace stepd {
@@ -18,6 +20,10 @@ namespace stepd {
 // refuses further steps (CONTEXT_FULL). With it the context is rebuilt from the
 // last keep_steps steps, the new one among them, at positions from 0 on, and
 // grows again ("grow-then-rebuild").
+//
+// The context that a policy sees may be shorter than the log anyway: then
+// keep_steps from WindowSteps() on change no answer (but by rounding, because
+// positions count anew), and a session has no end.
 //
 // A context is forgotten at a boundary of at least `forget_at`.
 struct ContextLimits {
@@ -36,6 +42,10 @@ struct ContextLimits {
                                                        : begin;
   }
 };
+
+// Steps of a context that hides nothing from the last of them.
+// Errors: kInvalidArgument  the policy sees the whole context, however long
+absl::StatusOr<std::int64_t> WindowSteps(const PolicySpec& spec);
 
 // Consecutive steps of a session, as the tokens that its blocks hold.
 struct ContextSpan {

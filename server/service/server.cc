@@ -11,32 +11,19 @@
 
 #include <algorithm>
 #include <chrono>
-#include <fstream>
-#include <sstream>
 #include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "server/observe/log.h"
+#include "server/service/pem_file.h"
 
 namespace stepd {
 namespace {
 
 // Clients behind idle connections may ping this often.
 constexpr int kMinPingIntervalMs = 10 * 1000;
-
-absl::StatusOr<std::string> ReadPem(absl::string_view key,
-                                    const std::string& file) {
-  std::ifstream stream(file, std::ios::binary);
-  std::ostringstream text;
-  text << stream.rdbuf();
-  if (!stream || text.str().empty()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(key, ": cannot read ", file));
-  }
-  return text.str();
-}
 
 absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> Credentials(
     const ServerOptions& options) {

@@ -19,6 +19,7 @@ LayerSpec AttentionLayer() {
   layer.num_heads = 8;
   layer.num_kv_heads = 2;
   layer.head_dim = 16;
+  layer.window = -1;
   layer.ffn = "no-op";
   layer.num_parameters = 1000;
   layer.kv_bytes_per_token = 256;
@@ -71,11 +72,11 @@ TEST(Inspection, IsATableOfLayersAndWhatTheWholeCosts) {
             "a small policy\n"
             "\n"
             "layer  stage  visits  attention  heads  kv heads  head size"
-            "  feed-forward    width  parameters  cache/token\n"
+            "  window  feed-forward    width  parameters  cache/token\n"
             "    0      0       1  gqa            8         2         16"
-            "  no-op                        1000        256 B\n"
+            "     all  no-op                        1000        256 B\n"
             "    1      1       4  no-op                                "
-            "  moe 2 of 6 + 1     48       20000          0 B\n"
+            "       0  moe 2 of 6 + 1     48       20000          0 B\n"
             "\n"
             "format       a format\n"
             "inputs       index int64, image? float32[any, 4]\n"
