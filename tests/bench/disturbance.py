@@ -3,16 +3,18 @@
 """What one client's doings cost the steps of the others.
 
 A closed loop of stepd-bench measures a daemon, in turns: beside a client that
-does the harmless part, and beside one that does all of it. Prints the p99 of
-both, and their ratio. A step that fails ends it with an error.
+does the harmless part, and beside one that does all of it. Prints p99 and steps
+per second of both, and their ratios. A step that fails ends it with an error.
 
     by       harmless                   all of it
     push     nothing                    new weights, again and again
     rebuild  one step of a new session  a step of a session of 256 steps that has
                                         no cache
     reset    one step                   one step, then a reset
+    journal  nothing                    a daemon that keeps a journal in RocksDB
+    synced-journal                      the same, synced before every answer
 
-    tools/bench_disturbance --by push|rebuild|reset [--shape NAME | --model DIR]
+    tools/bench_disturbance --by WHAT [--shape NAME | --model DIR]
 """
 
 import argparse
@@ -25,6 +27,8 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +61,11 @@ class Disturbance(ABC):
     """A client that does the same thing again and again until it is left."""
 
     pause = 0.05
+
+    @staticmethod
+    def flags(_folder: Path) -> tuple[str, ...]:
+        """Of a second daemon, where all of it is that daemon's doing."""
+        return ()
 
     def __init__(self, target: str, model: Path, pause: float | None) -> None:
         self.target = target
@@ -130,11 +139,37 @@ class Reset(OfASession):
             self.session.reset()
 
 
+class Journal(Disturbance):
+    @staticmethod
+    def flags(folder: Path) -> tuple[str, ...]:
+        path = str(folder / "journal")
+        return ("--journal.kind", "rocksdb", "--journal.path", path)
+
+    def do(self, count: int, *, fully: bool) -> None:
+        pass
+
+
+class SyncedJournal(Journal):
+    @staticmethod
+    def flags(folder: Path) -> tuple[str, ...]:
+        return (*Journal.flags(folder), "--journal.sync", "always")
+
+
 DISTURBANCES: Mapping[str, type[Disturbance]] = {
     "push": Push,
     "rebuild": Rebuild,
     "reset": Reset,
+    "journal": Journal,
+    "synced-journal": SyncedJournal,
 }
+
+
+@dataclass
+class Load:
+    """What a closed loop measured."""
+
+    p99_ms: float
+    steps_per_second: float
 
 
 class Bench:
@@ -144,29 +179,29 @@ class Bench:
         self._options = options
         self._target = target
         self._out = folder / "figures.json"
+        kind = DISTURBANCES[options.by]
+        self._disturbance = kind(target, options.model, options.pause)
 
-    def p99(
-        self, disturbance: Disturbance, *, fully: bool
-    ) -> tuple[float, list[float]]:
-        """Milliseconds, and the seconds of everything the disturbance did."""
+    def beside(self, *, fully: bool) -> tuple[Load, list[float]]:
+        """A loop, and the seconds of everything that was done meanwhile."""
         stop = threading.Event()
         done: list[list[float]] = []
 
         def run() -> None:
-            done.append(disturbance.run(stop, fully=fully))
+            done.append(self._disturbance.run(stop, fully=fully))
 
         thread = threading.Thread(target=run)
         thread.start()
         try:
-            milliseconds = self.measure()
+            load = self.measure()
         finally:
             stop.set()
             thread.join()
         if not done:
             raise SystemExit("the disturbance failed")
-        return milliseconds, done[0]
+        return load, done[0]
 
-    def measure(self) -> float:
+    def measure(self) -> Load:
         options = self._options
         subprocess.run(
             [
@@ -177,22 +212,10 @@ class Bench:
             ],
             check=True,
             stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
-        return find(json.loads(self._out.read_text()), "p99_ms")
-
-
-def find(figures: object, name: str) -> float:
-    """The first number of this name, wherever it stands."""
-    pending = [figures]
-    while pending:
-        item = pending.pop(0)
-        if isinstance(item, dict):
-            if isinstance(item.get(name), (int, float)):
-                return float(item[name])
-            pending.extend(item.values())
-        elif isinstance(item, list):
-            pending.extend(item)
-    raise KeyError(name)
+        (case,) = json.loads(self._out.read_text())["cases"]
+        return Load(case["median"]["p99_ms"], case["median"]["steps_per_second"])
 
 
 def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -207,28 +230,33 @@ def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
             check=True,
         )
     flags = ("--sessions.kv_policy", options.kv_policy, "--limits.max_versions", "64")
-    harmless: list[float] = []
-    disturbed: list[float] = []
+    further = DISTURBANCES[options.by].flags(folder)
+    harmless: list[Load] = []
+    disturbed: list[Load] = []
     seconds: list[float] = []
-    with Daemon(options.stepd, options.model, *flags) as daemon:
-        daemon.wait_ready()
-        bench = Bench(options, daemon.target, folder)
-        kind = DISTURBANCES[options.by]
-        disturbance = kind(daemon.target, options.model, options.pause)
-        bench.measure()  # warms up
+    with ExitStack() as stack:
+
+        def start(*further: str) -> Bench:
+            daemon = Daemon(options.stepd, options.model, *flags, *further)
+            stack.enter_context(daemon)
+            bench = Bench(options, daemon.wait_ready().target, folder)
+            bench.measure()  # warms up
+            return bench
+
+        one = start()
+        other = start(*further) if further else one
         for _ in range(options.rounds):
-            harmless.append(bench.p99(disturbance, fully=False)[0])
-            milliseconds, each = bench.p99(disturbance, fully=True)
-            disturbed.append(milliseconds)
+            harmless.append(one.beside(fully=False)[0])
+            load, each = other.beside(fully=True)
+            disturbed.append(load)
             seconds += each
     return {
         "by": options.by,
         "actors": options.actors,
         "times": len(seconds),
         "seconds_each": statistics.median(seconds),
-        "p99_ms_harmless": harmless,
-        "p99_ms_disturbed": disturbed,
-        "ratio": statistics.median(disturbed) / statistics.median(harmless),
+        "harmless": [asdict(load) for load in harmless],
+        "disturbed": [asdict(load) for load in disturbed],
     }
 
 
@@ -238,15 +266,15 @@ def main() -> int:
         figures = run(options, Path(folder))
     if options.out:
         options.out.write_text(json.dumps(figures, indent=1) + "\n")
-    before = statistics.median(figures["p99_ms_harmless"])
-    during = statistics.median(figures["p99_ms_disturbed"])
-    print(f"p99 beside harmless    {before:8.2f} ms  (median of {options.rounds})")
-    print(f"p99 beside {options.by:<11} {during:8.2f} ms")
-    print(f"ratio                  {figures['ratio']:8.2f}")
-    print(
-        f"done                   {figures['times']:8d}     "
-        f"(each {1000 * figures['seconds_each']:.1f} ms)"
-    )
+    print(f"beside {options.by}, {options.actors} actors, medians of {options.rounds}")
+    for name in ("p99_ms", "steps_per_second"):
+        before, during = (
+            statistics.median(load[name] for load in figures[kind])
+            for kind in ("harmless", "disturbed")
+        )
+        print(f"{name:<18} {before:10.2f} {during:10.2f}  ratio {during / before:.2f}")
+    each = 1000 * figures["seconds_each"]
+    print(f"done {figures['times']} times, {each:.1f} ms each")
     return 0
 
 

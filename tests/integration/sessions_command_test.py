@@ -64,15 +64,17 @@ def test_sessions_are_listed_closed_and_told_of(daemon: Daemon, sessions: Run) -
 
 
 def test_what_cannot_be_asked_is_said(stepd_binary: Path, tmp_path: Path) -> None:
-    command = [stepd_binary, "sessions", "--address", f"unix:{tmp_path}/nobody"]
+    def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        address = f"unix:{tmp_path}/nobody"
+        return subprocess.run(
+            [stepd_binary, "sessions", "--address", address, *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
 
-    silent = subprocess.run(command, capture_output=True, text=True, check=False)
-    no_file = subprocess.run(
-        [*command, "--tls.ca", tmp_path / "none.pem"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    silent = run()
+    no_file = run("--tls.ca", f"{tmp_path}/none.pem")
 
     assert silent.returncode == 1
     assert silent.stderr
