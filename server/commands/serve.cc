@@ -111,6 +111,7 @@ EngineOptions EngineOptionsOf(const Config& config, const PolicySpec& spec) {
   EngineOptions options;
   options.num_executors = NumExecutors(config.executors, spec);
   options.has_own_cores = config.executors.affinity == "core";
+  options.spin = config.executors.spin;
   options.max_batch_sessions =
       static_cast<int>(config.batching.max_batch_sessions);
   options.max_batch_tokens = config.batching.max_batch_tokens;

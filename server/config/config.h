@@ -87,8 +87,9 @@ struct JournalConfig {
 };
 
 struct ExecutorsConfig {
-  std::int64_t count = 0;                  // 0: as many as there are cores
-  std::string affinity;                    // none | core
+  std::int64_t count = 0;  // 0: as many as there are cores
+  std::string affinity;    // none | core
+  absl::Duration spin;
   std::optional<std::int64_t> companions;  // nullopt: auto
 };
 

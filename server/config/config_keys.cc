@@ -206,6 +206,11 @@ std::vector<ConfigKeyEntry> EngineKeys() {
        "own, its KV blocks in that core's memory",
        Into(&Config::executors, &ExecutorsConfig::affinity,
             OneOf({"none", "core"}))},
+      {"executors", "spin", "duration", "400us",
+       "an executor without work looks for it for so long before it sleeps, at "
+       "most as long as a batch takes, and only while it comes sooner than "
+       "that",
+       Into(&Config::executors, &ExecutorsConfig::spin, ParseFiniteDuration)},
       {"executors", "companions", "auto or integer", "auto",
        "further threads that share the matrices of a small batch while it is "
        "the only one; auto: one if there is a second core",

@@ -62,18 +62,25 @@ class StableInputRules : public InputRules {
   std::shared_ptr<const Policy> policy_ ABSL_GUARDED_BY(mu_);
 };
 
+// The core of executor `index`, if it has one.
+std::optional<int> CoreOf(int index, const EngineOptions& options) {
+  const std::vector<int> cores = AllowedCores();
+  if (!options.has_own_cores || cores.empty()) return std::nullopt;
+  return cores[static_cast<std::size_t>(index) % cores.size()];
+}
+
 // One executor with its queue and its thread.
 //
 // Thread safety: Submit(), Drain() and Call() are thread-safe.
 class Shard {
  public:
-  // On `core`, if there is one.
   Shard(Executor::Parts parts, const ExecutorOptions& options,
-        int max_queued_tasks, std::optional<int> core)
+        const EngineOptions& engine)
       : clock_(*parts.clock),
-        core_(core),
+        core_(CoreOf(options.index, engine)),
         name_(absl::StrCat("stepd-exec-", options.index)),
-        queue_(max_queued_tasks, options.batching.max_batch_sessions),
+        queue_(engine.max_queued_tasks, options.batching.max_batch_sessions,
+               ToMonotonic(engine.spin)),
         kv_memory_(parts.runner->kv_memory()),
         executor_(std::move(parts), options),
         thread_([this] { Run(); }) {}
@@ -388,13 +395,6 @@ absl::Status CheckOptions(const EngineOptions& options) {
   return status;
 }
 
-// The core of executor `index`, if it has one.
-std::optional<int> CoreOf(int index, const EngineOptions& options) {
-  const std::vector<int> cores = AllowedCores();
-  if (!options.has_own_cores || cores.empty()) return std::nullopt;
-  return cores[static_cast<std::size_t>(index) % cores.size()];
-}
-
 // Blocks of each executor; none for a policy that caches nothing.
 absl::StatusOr<std::int32_t> BlocksPerExecutor(const PolicySpec& spec,
                                                const EngineOptions& options) {
@@ -467,9 +467,8 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(
     parts.clock = clock;
     parts.journal = options.journal;
     parts.finished_steps = options.finished_steps;
-    engine->AddShard(std::make_unique<Shard>(std::move(parts), executor_options,
-                                             options.max_queued_tasks,
-                                             CoreOf(i, options)));
+    engine->AddShard(
+        std::make_unique<Shard>(std::move(parts), executor_options, options));
   }
   return engine;
 }

@@ -32,6 +32,8 @@ struct EngineOptions {
   int num_executors = 1;
   // Executor i stays on the i-th core that the process may use.
   bool has_own_cores = false;
+  // An executor without work looks for it for so long before it sleeps.
+  absl::Duration spin = absl::ZeroDuration();
 
   // Batching (per executor).
   int max_batch_sessions = 256;

@@ -5,7 +5,9 @@
 
 #include <algorithm>
 #include <cassert>
+#include <chrono>
 #include <cstdlib>
+#include <thread>
 #include <utility>
 
 #include "absl/time/time.h"
@@ -68,7 +70,7 @@ absl::Status StepQueue::TryPush(QueuedTask&& task) {
       tasks_.push_back(std::move(task));
       ++num_unfinished_;
       must_wake = MustWake(deadline);
-      if (must_wake) sleeper_.reset();
+      if (must_wake) EndSleep();
     }
   }
   if (must_wake) changed_.NotifyOne();
@@ -85,22 +87,54 @@ bool StepQueue::MustWake(MonotonicTime deadline) const {
 
 bool StepQueue::PopAll(const Waiting& waiting, std::vector<QueuedTask>* tasks) {
   assert(tasks->empty());
-  MutexLock lock(&mu_);
-  if (tasks_.empty() && !is_closed_ && !is_woken_ && waiting.until != kNoWait) {
-    sleeper_ = waiting;
-    while (sleeper_.has_value() && !is_closed_) {
-      // wait_until() may overflow at the end of time.
-      if (waiting.until == kInfiniteFuture) {
-        changed_.Wait(&mu_);
-      } else if (!changed_.WaitUntil(&mu_, waiting.until)) {
-        break;
-      }
-    }
-    sleeper_.reset();
+  MonotonicDuration spin{};
+  if (MustWait(waiting, &spin)) {
+    const MonotonicTime begin = std::chrono::steady_clock::now();
+    if (usual_wait_ < spin) Spin(std::min(waiting.until, begin + spin));
+    WaitUntilWoken(waiting);
+    const MonotonicDuration wait = std::chrono::steady_clock::now() - begin;
+    usual_wait_ += (std::min(wait, 4 * spin_) - usual_wait_) / 8;
   }
+  MutexLock lock(&mu_);
   is_woken_ = false;
   tasks_.swap(*tasks);
   return !(is_closed_ && tasks->empty());
+}
+
+bool StepQueue::MustWait(const Waiting& waiting, MonotonicDuration* spin) {
+  MutexLock lock(&mu_);
+  *spin = std::min(spin_, expected_batch_);
+  if (!tasks_.empty() || is_closed_ || is_woken_ || waiting.until == kNoWait) {
+    return false;
+  }
+  sleeper_ = waiting;
+  has_sleeper_.store(true, std::memory_order_relaxed);
+  return true;
+}
+
+void StepQueue::Spin(MonotonicTime end) const {
+  while (has_sleeper_.load(std::memory_order_relaxed) &&
+         std::chrono::steady_clock::now() < end) {
+    std::this_thread::yield();
+  }
+}
+
+void StepQueue::WaitUntilWoken(const Waiting& waiting) {
+  MutexLock lock(&mu_);
+  while (sleeper_.has_value() && !is_closed_) {
+    // wait_until() may overflow at the end of time.
+    if (waiting.until == kInfiniteFuture) {
+      changed_.Wait(&mu_);
+    } else if (!changed_.WaitUntil(&mu_, waiting.until)) {
+      break;
+    }
+  }
+  EndSleep();
+}
+
+void StepQueue::EndSleep() {
+  sleeper_.reset();
+  has_sleeper_.store(false, std::memory_order_relaxed);
 }
 
 void StepQueue::Finish(std::int64_t num_tasks,
@@ -114,7 +148,7 @@ void StepQueue::Wake() {
   {
     MutexLock lock(&mu_);
     is_woken_ = true;
-    sleeper_.reset();
+    EndSleep();
   }
   changed_.NotifyAll();
 }

@@ -12,6 +12,7 @@
 #ifndef STEPD_SERVER_ENGINE_STEP_QUEUE_H_
 #define STEPD_SERVER_ENGINE_STEP_QUEUE_H_
 
+#include <atomic>
 #include <cstdint>
 #include <optional>
 #include <vector>
@@ -32,8 +33,12 @@ struct QueuedTask {
 class StepQueue {
  public:
   // `tasks_per_batch`: how many tasks one batch can finish, to estimate waits.
-  StepQueue(int max_tasks, int tasks_per_batch)
-      : max_tasks_(max_tasks), tasks_per_batch_(tasks_per_batch) {}
+  // `spin`: PopAll() looks for tasks for so long before it sleeps, but no
+  // longer than a batch takes, and only if what it waited for came sooner
+  // lately.
+  StepQueue(int max_tasks, int tasks_per_batch,
+            MonotonicDuration spin = MonotonicDuration::zero())
+      : max_tasks_(max_tasks), tasks_per_batch_(tasks_per_batch), spin_(spin) {}
 
   // Takes `task` only if it returns OK.
   // Errors: kResourceExhausted  OVERLOADED: the queue is full, or the task
@@ -71,6 +76,12 @@ class StepQueue {
   bool has_sleeper() const ABSL_LOCKS_EXCLUDED(mu_);
 
  private:
+  // Whether PopAll() is to wait, and how long awake; it is the sleeper then.
+  bool MustWait(const Waiting& waiting, MonotonicDuration* spin)
+      ABSL_LOCKS_EXCLUDED(mu_);
+  void Spin(MonotonicTime end) const;
+  void WaitUntilWoken(const Waiting& waiting) ABSL_LOCKS_EXCLUDED(mu_);
+  void EndSleep() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   bool MustWake(MonotonicTime deadline) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   MonotonicDuration ExpectedWait() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -87,6 +98,12 @@ class StepQueue {
   bool is_woken_ ABSL_GUARDED_BY(mu_) = false;
   // Of the PopAll() that sleeps; nullopt: none does, or it will wake.
   std::optional<Waiting> sleeper_ ABSL_GUARDED_BY(mu_);
+  // Whether there is a sleeper, for one that looks without the lock.
+  std::atomic<bool> has_sleeper_{false};
+
+  // Of the thread that calls PopAll().
+  const MonotonicDuration spin_;
+  MonotonicDuration usual_wait_{};
 };
 
 }  // namespace stepd

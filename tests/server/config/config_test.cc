@@ -47,6 +47,7 @@ TEST(Config, HasDefaults) {
   EXPECT_EQ(config->model.version, 1);
   EXPECT_EQ(config->executors.count, 0);
   EXPECT_EQ(config->executors.affinity, "none");
+  EXPECT_EQ(config->executors.spin, absl::Microseconds(400));
   EXPECT_EQ(config->executors.companions, std::nullopt);
   EXPECT_EQ(config->inputs.nan, "refuse");
 }
@@ -68,6 +69,7 @@ sessions:
 executors:
   count: 4
   affinity: core
+  spin: 300us
   companions: 0
 log:
 )");
@@ -85,6 +87,7 @@ log:
   EXPECT_EQ(config->sessions.idle_timeout, absl::InfiniteDuration());
   EXPECT_EQ(config->executors.count, 4);
   EXPECT_EQ(config->executors.affinity, "core");
+  EXPECT_EQ(config->executors.spin, absl::Microseconds(300));
   EXPECT_EQ(config->executors.companions, 0);
 }
 
