@@ -121,7 +121,7 @@ void StepQueue::Spin(MonotonicTime end) const {
 
 void StepQueue::WaitUntilWoken(const Waiting& waiting) {
   MutexLock lock(&mu_);
-  while (sleeper_.has_value() && !is_closed_) {
+  while (sleeper_.has_value()) {
     // wait_until() may overflow at the end of time.
     if (waiting.until == kInfiniteFuture) {
       changed_.Wait(&mu_);
@@ -157,6 +157,7 @@ void StepQueue::Close() {
   {
     MutexLock lock(&mu_);
     is_closed_ = true;
+    EndSleep();
   }
   changed_.NotifyAll();
 }

@@ -165,8 +165,32 @@ class SleepingPopper {
   std::thread thread_;
 };
 
-TEST(StepQueue, LetsThePopperSleepUntilEnoughTasksAreQueued) {
-  StepQueue queue(10, 4);
+// How long the popper looks for tasks before it sleeps changes nothing else:
+// not at all, less than it waits, more than it waits.
+class PopperTest : public testing::TestWithParam<MonotonicDuration> {
+ protected:
+  MonotonicDuration spin() const { return GetParam(); }
+};
+
+INSTANTIATE_TEST_SUITE_P(Spins, PopperTest,
+                         testing::Values(MonotonicDuration::zero(),
+                                         std::chrono::microseconds(1),
+                                         std::chrono::hours(1)));
+
+TEST_P(PopperTest, EndsWhenTheQueueIsClosed) {
+  StepQueue queue(10, 4, spin());
+  queue.Finish(0, spin());
+  SleepingPopper popper(&queue, {kInfiniteFuture, 1});
+  while (!queue.has_sleeper()) std::this_thread::yield();
+
+  queue.Close();
+
+  EXPECT_EQ(popper.Join(), 0U);
+}
+
+TEST_P(PopperTest, LetsThePopperSleepUntilEnoughTasksAreQueued) {
+  StepQueue queue(10, 4, spin());
+  queue.Finish(0, spin());
   SleepingPopper popper(&queue, {kInfiniteFuture, 3});
   while (!queue.has_sleeper()) std::this_thread::yield();
 
@@ -178,8 +202,9 @@ TEST(StepQueue, LetsThePopperSleepUntilEnoughTasksAreQueued) {
   EXPECT_EQ(popper.Join(), 3U);
 }
 
-TEST(StepQueue, WakesThePopperForATaskThatCannotWaitForMore) {
-  StepQueue queue(10, 4);
+TEST_P(PopperTest, WakesThePopperForATaskThatCannotWaitForMore) {
+  StepQueue queue(10, 4, spin());
+  queue.Finish(0, spin());
   const MonotonicTime until =
       std::chrono::steady_clock::now() + std::chrono::hours(1);
   QueuedTask patient = MakeStep(std::chrono::hours(2), until);
@@ -194,8 +219,8 @@ TEST(StepQueue, WakesThePopperForATaskThatCannotWaitForMore) {
   EXPECT_EQ(popper.Join(), 2U);
 }
 
-TEST(StepQueue, LosesNothingBetweenManyPushersAndOnePopper) {
-  StepQueue queue(50, 4);
+TEST_P(PopperTest, LosesNothingBetweenManyPushersAndOnePopper) {
+  StepQueue queue(50, 4, spin());
   std::atomic<int> num_accepted{0};
   const auto push = [&] {
     for (int i = 0; i < 2000; ++i) {
@@ -209,7 +234,7 @@ TEST(StepQueue, LosesNothingBetweenManyPushersAndOnePopper) {
     std::vector<QueuedTask> tasks;
     while (queue.PopAll({}, &tasks)) {
       num_popped += static_cast<int>(tasks.size());
-      queue.Finish(static_cast<std::int64_t>(tasks.size()), {});
+      queue.Finish(static_cast<std::int64_t>(tasks.size()), spin());
       tasks.clear();
     }
   });
