@@ -130,6 +130,7 @@ class TrajectoryReader:
             except grpc.RpcError as rpc_error:
                 if not self._is_closed:
                     self._open_again(from_rpc_error(rpc_error))
+        self._call.cancel()  # It may have been opened again since.
         raise StopIteration
 
     def _open(self) -> None:

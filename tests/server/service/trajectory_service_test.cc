@@ -7,6 +7,7 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <chrono>
 #include <cstdint>
 #include <future>
 #include <memory>
@@ -35,6 +36,8 @@ class Call {
  public:
   Call(v1::TrajectoryService::Stub* stub, const std::string& stream_id,
        std::uint64_t sequence) {
+    context_.set_deadline(std::chrono::system_clock::now() +
+                          std::chrono::minutes(1));
     v1::StreamTrajectoriesRequest request;
     request.set_stream_id(stream_id);
     request.set_sequence(sequence);
@@ -56,7 +59,9 @@ class Call {
       const v1::StreamTrajectoriesResponse response = Next();
       indices.insert(indices.end(), response.step_indices().begin(),
                      response.step_indices().end());
-      if (response.sequence() >= sequence) return indices;
+      const bool is_over =
+          response.sequence() >= sequence || testing::Test::HasFailure();
+      if (is_over) return indices;
     }
   }
   // Of a call that the server ends.
