@@ -101,12 +101,13 @@ void Executor::RollOut(std::shared_ptr<const Rollout> rollout,
   versions_.RollOut(std::move(rollout), std::move(runners));
   slicer_.UsePolicy(&versions_.policy());
   Unpark(kInfiniteFuture);
-  if (versions_.kv_policy() == KvPolicy::kPin) return;
-  // Their next step leaves the version that prepared their inputs; who is idle
-  // would keep it for long.
+  // The next step of who is not pinned leaves the version that prepared its
+  // inputs; who is idle would keep it for long.
   for (Session* session = store_.table().OldestResident(); session != nullptr;
        session = SessionTable::NextResident(session)) {
-    store_.blocks().ForgetInputs(session);
+    if (versions_.KvPolicyOf(session->version) != KvPolicy::kPin) {
+      store_.blocks().ForgetInputs(session);
+    }
   }
 }
 
@@ -485,6 +486,9 @@ void Executor::Commit(Work* work, MonotonicTime now) {
   }
   session.is_from_journal = false;
   store_.blocks().Trim(session.num_tokens, &session);
+  if (const auto& kv_policy = work->step().version.kv_policy) {
+    session.version.kv_policy = kv_policy;
+  }
   versions_.Join(work->version, &session.version);
   session.version.cached = work->context_versions;
   if (spec_.recomputes) {
@@ -506,11 +510,13 @@ void Executor::Fail(Work* work, absl::Status status, MonotonicTime now) {
   if (ReadyQueue::List::Has(work)) ready_.Remove(work);
   if (overdue_ == work) overdue_ = nullptr;
   Session* session = work->session;
-  store_.blocks().Trim(session->num_cached_tokens, session);
   if (work->version != nullptr &&
       work->version->number() != session->version.number()) {
+    // What a version that the session does not follow has made.
     session->prepared_inputs.reset();
+    ForgetCached(session);
   }
+  store_.blocks().Trim(session->num_cached_tokens, session);
   if (session->num_steps() == 0) store_.Empty(session);
   work->status = std::move(status);
   Finish(work, now);

@@ -23,8 +23,8 @@ void VersionRange::Extend(std::uint64_t number,
 
 RunningVersions::RunningVersions(std::shared_ptr<ServedVersion> version,
                                  std::unique_ptr<PolicyRunner> runner,
-                                 KvPolicy kv_policy, bool are_held)
-    : kv_policy_(kv_policy), are_held_(are_held) {
+                                 KvPolicy kv_policy, bool are_all_held)
+    : kv_policy_(kv_policy), are_all_held_(are_all_held) {
   auto rollout = std::make_shared<Rollout>();
   rollout->stable = version->number();
   rollout->versions.push_back(std::move(version));
@@ -69,8 +69,8 @@ absl::StatusOr<RunningVersion*> RunningVersions::Choose(
     return Error(absl::StatusCode::kFailedPrecondition, reason::kModelVersion,
                  absl::StrCat(parts...));
   };
-  if (kv_policy_ == KvPolicy::kPin && context.held != nullptr &&
-      !begins_context) {
+  const bool is_pinned = KvPolicyOf(context, wish) == KvPolicy::kPin;
+  if (is_pinned && context.held != nullptr && !begins_context) {
     if (context.number() >= wish.min_version) return context.held;
     return error("the session's context is of version ", context.number(),
                  ", the step wants at least ", wish.min_version,
@@ -97,13 +97,15 @@ void RunningVersions::Join(RunningVersion* version, ContextVersion* context) {
     context->tally = version->served->tally();
     context->tally->num_sessions.fetch_add(1, std::memory_order_relaxed);
   }
-  if (are_held_) Use(version, &context->held);
+  const bool is_held = are_all_held_ || KvPolicyOf(*context) == KvPolicy::kPin;
+  Use(is_held ? version : nullptr, &context->held);
 }
 
 void RunningVersions::Copy(const ContextVersion& source, ContextVersion* copy) {
   assert(copy->tally == nullptr);
   copy->tally = source.tally;
   copy->cached = source.cached;
+  copy->kv_policy = source.kv_policy;
   if (copy->tally == nullptr) return;
   copy->tally->num_sessions.fetch_add(1, std::memory_order_relaxed);
   if (source.held != nullptr) Use(source.held, &copy->held);

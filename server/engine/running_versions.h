@@ -12,11 +12,13 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "model/policy.h"
 #include "server/engine/served_version.h"
+#include "server/engine/step_task.h"
 
 namespace stepd {
 
@@ -46,6 +48,8 @@ struct ContextVersion {
   // Held where the session needs that version again.
   RunningVersion* held = nullptr;
   VersionRange cached;  // of the tokens in the blocks, if there are any
+  // What the session's steps said; absent: nothing.
+  std::optional<KvPolicy> kv_policy;
 
   std::uint64_t number() const { return tally == nullptr ? 0 : tally->number; }
 };
@@ -53,10 +57,11 @@ struct ContextVersion {
 class RunningVersions {
  public:
   // `runner` is of `version`, which is all that is offered at first.
-  // `are_held`: sessions hold the version of their context.
+  // `kv_policy`: of sessions whose steps say none. Pinned sessions hold the
+  // version of their context; `are_all_held`: the others do too.
   RunningVersions(std::shared_ptr<ServedVersion> version,
                   std::unique_ptr<PolicyRunner> runner, KvPolicy kv_policy,
-                  bool are_held);
+                  bool are_all_held);
   // REQUIRES: nothing that a runner made is left.
   ~RunningVersions();
   RunningVersions(const RunningVersions&) = delete;
@@ -67,7 +72,14 @@ class RunningVersions {
   void RollOut(std::shared_ptr<const Rollout> rollout,
                std::vector<std::unique_ptr<PolicyRunner>> runners);
 
-  KvPolicy kv_policy() const { return kv_policy_; }
+  KvPolicy KvPolicyOf(const ContextVersion& context) const {
+    return context.kv_policy.value_or(kv_policy_);
+  }
+  // For a step with this wish.
+  KvPolicy KvPolicyOf(const ContextVersion& context,
+                      const VersionWish& wish) const {
+    return wish.kv_policy.value_or(KvPolicyOf(context));
+  }
   bool has_several() const { return versions_.size() > 1; }
   // Of the version that is offered to all: what a policy says of steps is the
   // same in all versions.
@@ -103,7 +115,7 @@ class RunningVersions {
   void FreeUnused();
 
   const KvPolicy kv_policy_;
-  const bool are_held_;
+  const bool are_all_held_;
   std::shared_ptr<const Rollout> rollout_;
   std::vector<std::unique_ptr<RunningVersion>> versions_;
   RunningVersion* stable_ = nullptr;

@@ -24,13 +24,6 @@
 
 namespace stepd {
 
-// What becomes of a context when its session's version changes.
-enum class KvPolicy {
-  kPin,        // it is finished under the weights that it was begun under
-  kKeep,       // the new weights go on over the keys of the old ones
-  kRecompute,  // it is rebuilt from the log under the new weights
-};
-
 // A version's number, and the sessions whose context went on under it last.
 // Outlives its weights as long as there are such sessions.
 struct VersionTally {

@@ -137,7 +137,8 @@ void SessionBlocks::Evict(Session* session) {
 
 void SessionBlocks::ForgetInputs(Session* session) {
   session->prepared_inputs.reset();
-  if (versions_->kv_policy() == KvPolicy::kPin) return;
+  const ContextVersion& version = session->version;
+  if (versions_->KvPolicyOf(version) == KvPolicy::kPin) return;
   versions_->Use(nullptr, &session->version.held);
 }
 

@@ -68,6 +68,7 @@ void SessionStore::End(SessionEnd end, Session* session) {
 void SessionStore::Empty(Session* session) {
   blocks_.Drop(session);
   versions_.Leave(&session->version);
+  session->version.kv_policy.reset();
   session->session_inputs.reset();
   session->answered.reset();
   session->log = StepLog(table_.shape().fixed_step_bytes);

@@ -37,13 +37,15 @@ absl::StatusOr<RunningVersion*> StepStarter::ChooseVersion(
 
 bool StepStarter::DropOutdated(RunningVersion* version, const Work& work) {
   Session* session = work.session;
-  const bool is_outdated = versions_.kv_policy() == KvPolicy::kRecompute &&
+  const KvPolicy kv_policy = versions_.KvPolicyOf(
+      session->version, std::get<StepTask>(work.task).version);
+  const bool is_outdated = kv_policy == KvPolicy::kRecompute &&
                            !work.is_started && session->num_cached_tokens > 0 &&
                            session->version.number() != version->number();
   if (!is_outdated) return false;
   ForgetCached(session);
   session->prepared_inputs.reset();
-  versions_.Join(version, &session->version);
+  if (!IsPinned(*session)) versions_.Join(version, &session->version);
   return true;
 }
 
@@ -75,18 +77,19 @@ absl::Status StepStarter::Start(RunningVersion* version, MonotonicTime now,
   return absl::OkStatus();
 }
 
-// A pinned session follows when the task is done: until then it may have to go
-// on with its context.
+// Until the task is done such a session may have to go on with its context.
+bool StepStarter::IsPinned(const Session& session) const {
+  return versions_.KvPolicyOf(session.version) == KvPolicy::kPin &&
+         session.num_steps() > 0 && session.version.held != nullptr;
+}
+
 absl::Status StepStarter::GoOnUnder(RunningVersion* version, Work* work) {
   Session* session = work->session;
   const std::uint64_t made_inputs = work->version == nullptr
                                         ? session->version.number()
                                         : work->version->number();
   if (made_inputs != version->number()) session->prepared_inputs.reset();
-  const bool is_pinned = versions_.kv_policy() == KvPolicy::kPin &&
-                         session->num_steps() > 0 &&
-                         session->version.held != nullptr;
-  if (!is_pinned) versions_.Join(version, &session->version);
+  if (!IsPinned(*session)) versions_.Join(version, &session->version);
   versions_.Use(version, &work->version);
   return PrepareInputs(*work);
 }

@@ -67,6 +67,7 @@ class StepStarter {
   absl::Status GoOnUnder(RunningVersion* version, Work* work);
 
  private:
+  bool IsPinned(const Session& session) const;
   absl::Status PrepareInputs(const Work& work);
 
   const PolicySpec& spec_;

@@ -75,10 +75,20 @@ struct StepReply {
 // never). Must not block and must not call back into the engine.
 using StepDone = absl::AnyInvocable<void(absl::StatusOr<StepReply>)>;
 
+// What becomes of a session's context when the weights change.
+enum class KvPolicy {
+  kPin,        // it is finished under the weights that it was begun under
+  kKeep,       // the new weights go on over the keys of the old ones
+  kRecompute,  // it is rebuilt from the log under the new weights
+};
+
 // Which weights a step may be computed under.
 struct VersionWish {
   std::uint64_t min_version = 0;
   std::string label;  // of the version that contexts begin under; empty: none
+  // Of the session from this step on. Absent: what an earlier step said, or
+  // else the executor's.
+  std::optional<KvPolicy> kv_policy;
 };
 
 // Steps of one actor, validated against the spec.

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -124,12 +125,34 @@ v1::Tensor* AddOutput(const OutputSpec& spec, std::int64_t rows,
   return tensor;
 }
 
+absl::Status DecodeKvPolicy(int wire, std::optional<KvPolicy>* kv_policy) {
+  switch (wire) {
+    case v1::KV_POLICY_UNSPECIFIED:
+      return absl::OkStatus();
+    case v1::KV_POLICY_PIN:
+      *kv_policy = KvPolicy::kPin;
+      return absl::OkStatus();
+    case v1::KV_POLICY_KEEP:
+      *kv_policy = KvPolicy::kKeep;
+      return absl::OkStatus();
+    case v1::KV_POLICY_RECOMPUTE:
+      *kv_policy = KvPolicy::kRecompute;
+      return absl::OkStatus();
+    default:
+      return Invalid(reason::kFieldRange, "kv_policy", absl::StrCat(wire),
+                     "1 (pin), 2 (keep), 3 (recompute) or 0");
+  }
+}
+
 // Of a step, or of all rows of a batch.
 template <typename Request>
-VersionWish VersionWishOf(const Request& request) {
+absl::StatusOr<VersionWish> DecodeVersionWish(const Request& request) {
   VersionWish wish;
   wish.min_version = request.min_model_version();
   wish.label = request.model_label();
+  const absl::Status status =
+      DecodeKvPolicy(request.kv_policy(), &wish.kv_policy);
+  if (!status.ok()) return status;
   return wish;
 }
 
@@ -250,7 +273,9 @@ absl::StatusOr<StepTask> StepCodec::DecodeStep(
     status = sampling->AppendTo(row, &task);
     if (!status.ok()) return status;
   }
-  task.version = VersionWishOf(request);
+  auto wish = DecodeVersionWish(request);
+  if (!wish.ok()) return wish.status();
+  task.version = *std::move(wish);
   return task;
 }
 
@@ -326,6 +351,8 @@ StepCodec::DecodeStepBatch(const v1::StepBatchRequest& request) const {
   const auto sampling =
       SamplingRows::Create(spec_, SamplingOf(request), num_actors);
   if (!sampling.ok()) return sampling.status();
+  const auto wish = DecodeVersionWish(request);
+  if (!wish.ok()) return wish.status();
   std::vector<absl::StatusOr<StepTask>> tasks;
   tasks.reserve(static_cast<std::size_t>(num_actors));
   for (int row = 0; row < num_actors; ++row) {
@@ -333,7 +360,7 @@ StepCodec::DecodeStepBatch(const v1::StepBatchRequest& request) const {
     task.actor_id = request.actor_ids(row);
     task.outputs = *outputs;
     task.is_ephemeral = request.ephemeral();
-    task.version = VersionWishOf(request);
+    task.version = *wish;
     status = DecodeOrder(request, row, &task);
     if (status.ok()) status = sampling->AppendTo(row, &task);
     if (status.ok()) status = EncodeSessionInputs(row, &session_columns, &task);

@@ -111,6 +111,9 @@ class CallbackTrajectoryService final
         buffer_(buffer),
         observer_(observer),
         thread_([this] { Run(); }) {}
+  CallbackTrajectoryService(const CallbackTrajectoryService&) = delete;
+  CallbackTrajectoryService& operator=(const CallbackTrajectoryService&) =
+      delete;
   ~CallbackTrajectoryService() override;
 
   const char* name() const override {

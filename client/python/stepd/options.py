@@ -37,6 +37,15 @@ _BOUNDARIES: dict[Boundary, pb.Boundary] = {
 }
 BOUNDARIES: tuple[Boundary, ...] = tuple(_BOUNDARIES)  # by the wire's number
 
+# What becomes of a session's context when the weights change (docs/weights.md).
+KvPolicy: TypeAlias = Literal["pin", "keep", "recompute"]
+_KV_POLICIES: dict[KvPolicy | None, pb.KvPolicy] = {
+    None: pb.KV_POLICY_UNSPECIFIED,
+    "pin": pb.KV_POLICY_PIN,
+    "keep": pb.KV_POLICY_KEEP,
+    "recompute": pb.KV_POLICY_RECOMPUTE,
+}
+
 # Which steps of a call are answered.
 Answer: TypeAlias = Literal["last", "all"]
 
@@ -58,6 +67,7 @@ class StepOptions(SamplingFields, total=False):
     min_model_version  of the weights, at least; the step waits for them
     model_label        of the weights that the context begins under
                        (docs/weights.md)
+    kv_policy          of the session from this step on, when the weights change
     """
 
     session_inputs: SessionInputs | None
@@ -68,6 +78,7 @@ class StepOptions(SamplingFields, total=False):
     ephemeral: bool
     min_model_version: int
     model_label: str
+    kv_policy: KvPolicy | None
 
 
 class BatchOptions(SamplingColumns, total=False):
@@ -88,6 +99,7 @@ class BatchOptions(SamplingColumns, total=False):
     ephemeral: bool
     min_model_version: int
     model_label: str
+    kv_policy: KvPolicy | None
 
 
 class Options(NamedTuple):
@@ -110,6 +122,7 @@ def step_options(
     ephemeral: bool = False,
     min_model_version: int = 0,
     model_label: str = "",
+    kv_policy: KvPolicy | None = None,
     **fields: Unpack[SamplingFields],
 ) -> Options:
     """The keywords of a StepRequest. `answer`: as many rows has the mask."""
@@ -121,6 +134,7 @@ def step_options(
         boundary=boundary,
         min_model_version=min_model_version,
         model_label=model_label,
+        kv_policy=kv_policy,
     )
     if action_mask is not None:
         tail += mask_rows(action_mask) if answer == "all" else mask_row(action_mask)
@@ -138,6 +152,7 @@ def batch_options(
     ephemeral: bool = False,
     min_model_version: int = 0,
     model_label: str = "",
+    kv_policy: KvPolicy | None = None,
     **fields: Unpack[SamplingColumns],
 ) -> Options:
     """The keywords of a StepBatchRequest."""
@@ -149,7 +164,9 @@ def batch_options(
         min_model_version=min_model_version,
         model_label=model_label,
     )
-    message = pb.StepBatchRequest(sampling_columns=columns)
+    message = pb.StepBatchRequest(
+        sampling_columns=columns, kv_policy=_kv_policy(kv_policy)
+    )
     if not isinstance(boundary, str):
         message.boundaries.extend(_boundary(b) for b in boundary)
     elif boundary != "none":
@@ -170,10 +187,12 @@ def plain_options(
     boundary: Boundary = "none",
     min_model_version: int = 0,
     model_label: str = "",
+    kv_policy: KvPolicy | None = None,
 ) -> bytes:
     """What a StepRequest says besides actor and inputs, where it has no arrays.
 
-    Without `all_steps` and `boundary` it is good for a StepBatchRequest too.
+    Without `all_steps`, `boundary` and `kv_policy` it is good for a
+    StepBatchRequest too.
     Raises InvalidRequest for a Sampling that the wire cannot carry.
     """
     message = pb.StepRequest(
@@ -182,6 +201,7 @@ def plain_options(
         boundary=_boundary(boundary),
         min_model_version=min_model_version,
         model_label=model_label,
+        kv_policy=_kv_policy(kv_policy),
     )
     if sampling != BEST:
         message.sampling.CopyFrom(to_proto(sampling))
@@ -195,6 +215,13 @@ def _boundary(boundary: Boundary) -> pb.Boundary:
     if boundary not in _BOUNDARIES:
         raise ValueError(f"boundary is none, episode or task, not {boundary!r}")
     return _BOUNDARIES[boundary]
+
+
+def _kv_policy(kv_policy: KvPolicy | None) -> pb.KvPolicy:
+    """Raises ValueError for what is no policy."""
+    if kv_policy not in _KV_POLICIES:
+        raise ValueError(f"kv_policy is pin, keep or recompute, not {kv_policy!r}")
+    return _KV_POLICIES[kv_policy]
 
 
 def names(outputs: Iterable[str]) -> tuple[str, ...]:

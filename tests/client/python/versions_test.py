@@ -53,6 +53,33 @@ def test_answers_say_which_weights_made_them(daemon: Daemon, checkpoint: Path) -
     assert batch.context_versions_max.tolist() == [2, 2]
 
 
+def test_sessions_say_what_becomes_of_them(daemon: Daemon, checkpoint: Path) -> None:
+    policies: tuple[Any, ...] = (None, "pin", "recompute")
+    with (
+        stepd.connect(daemon.target, timeout=30) as client,
+        stepd.connect_model(daemon.target) as model,
+        client.stream() as stream,
+    ):
+        sessions = [client.session(str(policy)) for policy in policies]
+        for session, policy in zip(sessions, policies, strict=True):
+            session.step(STEP, kv_policy=policy)
+        rows = {name: [value] * 2 for name, value in STEP.items()}
+        client.step_batch(["batch 1", "batch 2"], rows, kv_policy="pin")
+        stream.step("streamed", STEP, kv_policy="pin").result()
+        model.push_weights(checkpoint / "model.safetensors")
+
+        results = [session.step(STEP) for session in sessions]
+        batch = client.step_batch(["batch 1", "batch 2"], rows)
+        streamed = stream.step("streamed", STEP).result()
+        with pytest.raises(ValueError, match="kv_policy"):
+            sessions[0].step(STEP, kv_policy="drop")  # type: ignore[arg-type]
+
+    made_by = [(r.context_version_min, r.context_version_max) for r in results]
+    assert made_by == [(1, 2), (1, 1), (2, 2)]
+    assert batch.model_versions.tolist() == [1, 1]
+    assert streamed.model_version == 1
+
+
 def test_a_step_asks_for_weights(daemon: Daemon, checkpoint: Path) -> None:
     with (
         stepd.connect(daemon.target, timeout=30) as client,

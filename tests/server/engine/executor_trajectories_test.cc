@@ -32,6 +32,12 @@ class RecordingSink final : public FinishedStepSink {
     for (FinishedStep& step : steps) steps_.push_back(std::move(step));
   }
 
+  void set_open(bool is_open) { is_open_ = is_open; }
+  int num_batches() const { return num_batches_; }
+  const std::vector<FinishedStep>& steps() const { return steps_; }
+  void Clear() { steps_.clear(); }
+
+ private:
   bool is_open_ = true;
   int num_batches_ = 0;
   std::vector<FinishedStep> steps_;
@@ -50,12 +56,12 @@ TEST_F(ExecutorTrajectoriesTest, ABatchIsToldOnceItsStepsWithTheirActions) {
   Answer* b = Step("b", {6});
   RunBatch();
 
-  EXPECT_EQ(sink_.num_batches_, 1);
-  ASSERT_THAT(sink_.steps_, SizeIs(2));
+  EXPECT_EQ(sink_.num_batches(), 1);
+  ASSERT_THAT(sink_.steps(), SizeIs(2));
   for (const auto& [step, answer] :
-       {std::pair(&sink_.steps_[0], a), std::pair(&sink_.steps_[1], b)}) {
+       {std::pair(&sink_.steps()[0], a), std::pair(&sink_.steps()[1], b)}) {
     const StepReply reply = answer->reply();
-    EXPECT_EQ(step->actor_id, step == &sink_.steps_[0] ? "a" : "b");
+    EXPECT_EQ(step->actor_id, step == &sink_.steps()[0] ? "a" : "b");
     EXPECT_EQ(step->epoch, reply.epoch);
     EXPECT_EQ(step->step_index, 0U);
     EXPECT_TRUE(step->is_answered);
@@ -65,25 +71,25 @@ TEST_F(ExecutorTrajectoriesTest, ABatchIsToldOnceItsStepsWithTheirActions) {
   }
   std::string five(8, '\0');
   five[0] = 5;
-  EXPECT_EQ(sink_.steps_[0].inputs, five);
+  EXPECT_EQ(sink_.steps()[0].inputs, five);
 }
 
 TEST_F(ExecutorTrajectoriesTest, StepsBeforeTheAnsweredOnesHaveNoAction) {
   options_.batching.max_batch_tokens = 2;  // in chunks
   Start();
   Grow("a", 2);
-  sink_.steps_.clear();
+  sink_.Clear();
   Answer* answer = nullptr;
   StepTask task = Task("a", {1, 2, 3}, &answer);
   task.boundary = Boundary::kEpisode;
   Submit(std::move(task));
   RunAll();
 
-  ASSERT_THAT(sink_.steps_, SizeIs(3));
+  ASSERT_THAT(sink_.steps(), SizeIs(3));
   std::vector<std::uint64_t> indices;
   std::vector<bool> answered;
   std::vector<Boundary> boundaries;
-  for (const FinishedStep& step : sink_.steps_) {
+  for (const FinishedStep& step : sink_.steps()) {
     indices.push_back(step.step_index);
     answered.push_back(step.is_answered);
     boundaries.push_back(step.boundary);
@@ -92,7 +98,7 @@ TEST_F(ExecutorTrajectoriesTest, StepsBeforeTheAnsweredOnesHaveNoAction) {
   EXPECT_THAT(answered, ElementsAre(false, false, true));
   EXPECT_THAT(boundaries, ElementsAre(Boundary::kEpisode, Boundary::kNone,
                                       Boundary::kNone));
-  EXPECT_EQ(sink_.steps_[2].action, answer->reply().actions[0]);
+  EXPECT_EQ(sink_.steps()[2].action, answer->reply().actions[0]);
 }
 
 TEST_F(ExecutorTrajectoriesTest, TheStepThatOpensASessionHasItsInputs) {
@@ -107,9 +113,9 @@ TEST_F(ExecutorTrajectoriesTest, TheStepThatOpensASessionHasItsInputs) {
   Step("a", {2});
   RunBatch();
 
-  ASSERT_THAT(sink_.steps_, SizeIs(2));
-  EXPECT_EQ(sink_.steps_[0].session_inputs, "12345678");
-  EXPECT_THAT(sink_.steps_[1].session_inputs, IsEmpty());
+  ASSERT_THAT(sink_.steps(), SizeIs(2));
+  EXPECT_EQ(sink_.steps()[0].session_inputs, "12345678");
+  EXPECT_THAT(sink_.steps()[1].session_inputs, IsEmpty());
 }
 
 TEST_F(ExecutorTrajectoriesTest, WhatDidNotHappenOrHasNoSessionIsNotTold) {
@@ -122,7 +128,7 @@ TEST_F(ExecutorTrajectoriesTest, WhatDidNotHappenOrHasNoSessionIsNotTold) {
   task.epoch = 7;
   Submit(std::move(task));
   RunBatch();
-  sink_.steps_.clear();
+  sink_.Clear();
 
   // Again, with a stored answer.
   Answer* again = nullptr;
@@ -146,14 +152,14 @@ TEST_F(ExecutorTrajectoriesTest, WhatDidNotHappenOrHasNoSessionIsNotTold) {
   EXPECT_TRUE(again->status().ok()) << again->status();
   EXPECT_TRUE(evaluated->status().ok()) << evaluated->status();
   EXPECT_FALSE(failed->status().ok());
-  EXPECT_THAT(sink_.steps_, IsEmpty());
+  EXPECT_THAT(sink_.steps(), IsEmpty());
 }
 
 TEST_F(ExecutorTrajectoriesTest, NobodyIsToldWhileNobodyAsks) {
-  sink_.is_open_ = false;
+  sink_.set_open(false);
   Start();
   Grow("a", 3);
-  EXPECT_EQ(sink_.num_batches_, 0);
+  EXPECT_EQ(sink_.num_batches(), 0);
 }
 
 TEST_F(ExecutorTrajectoriesTest, AnEphemeralSessionsStepsAreTold) {
@@ -164,9 +170,9 @@ TEST_F(ExecutorTrajectoriesTest, AnEphemeralSessionsStepsAreTold) {
   Submit(std::move(task));
   RunAll();
 
-  ASSERT_THAT(sink_.steps_, SizeIs(2));
-  EXPECT_EQ(sink_.steps_[1].step_index, 1U);
-  EXPECT_EQ(sink_.steps_[1].action, answer->reply().actions[0]);
+  ASSERT_THAT(sink_.steps(), SizeIs(2));
+  EXPECT_EQ(sink_.steps()[1].step_index, 1U);
+  EXPECT_EQ(sink_.steps()[1].action, answer->reply().actions[0]);
 }
 
 }  // namespace

@@ -7,7 +7,9 @@
 #include <atomic>
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -54,11 +56,21 @@ class VersionsTest : public ExecutorFixture {
   }
 
   // The next step of `actor`, and its answer.
-  StepReply RunStep(const std::string& actor, std::int64_t x) {
-    Answer* answer = Step(actor, {x});
+  StepReply RunStep(const std::string& actor, std::int64_t x,
+                    std::optional<KvPolicy> kv_policy = std::nullopt) {
+    Answer* answer = SubmitStep(actor, x, kv_policy);
     while (!answer->is_done()) RunBatch();
     EXPECT_TRUE(answer->status().ok()) << answer->status();
     return answer->status().ok() ? answer->reply() : StepReply();
+  }
+
+  Answer* SubmitStep(const std::string& actor, std::int64_t x,
+                     std::optional<KvPolicy> kv_policy) {
+    Answer* answer = nullptr;
+    StepTask task = Task(actor, {x}, &answer);
+    task.version.kv_policy = kv_policy;
+    Submit(std::move(task));
+    return answer;
   }
 
   // What the last of these (step, version) is answered.
@@ -88,9 +100,12 @@ class VersionsTest : public ExecutorFixture {
 };
 
 #define EXPECT_VERSIONS(reply, model, min, max) \
-  EXPECT_EQ((reply).model_version, model);      \
-  EXPECT_EQ((reply).context_version_min, min);  \
-  EXPECT_EQ((reply).context_version_max, max)
+  do {                                          \
+    const StepReply once = (reply);             \
+    EXPECT_EQ(once.model_version, model);       \
+    EXPECT_EQ(once.context_version_min, min);   \
+    EXPECT_EQ(once.context_version_max, max);   \
+  } while (false)
 
 // ---- pin
 // ----------------------------------------------------------------------
@@ -319,6 +334,97 @@ TEST_F(VersionsTest, InputsArePreparedAgainByTheNewWeights) {
     EXPECT_EQ(NumExecutors(1), 0);
     TearDown();
   }
+}
+
+// ---- a policy per session
+// --------------------------------------------------------
+
+TEST_F(VersionsTest, SessionsFollowThePolicyThatTheirStepsSay) {
+  StartUnder(KvPolicy::kPin);
+  RunStep("pinned", 10);
+  RunStep("kept", 10, KvPolicy::kKeep);
+  RunStep("kept", 11);  // says nothing, changes nothing
+  RunStep("recomputed", 10, KvPolicy::kRecompute);
+  RollOut(2);
+
+  EXPECT_VERSIONS(RunStep("pinned", 12), 1, 1, 1);
+  const StepReply kept = RunStep("kept", 12);
+  EXPECT_THAT(kept, SameReply(Expected({{10, 1}, {11, 1}, {12, 2}})));
+  EXPECT_VERSIONS(kept, 2, 1, 2);
+  const StepReply recomputed = RunStep("recomputed", 12);
+  EXPECT_THAT(recomputed, SameReply(Expected({{10, 2}, {12, 2}})));
+  EXPECT_VERSIONS(recomputed, 2, 2, 2);
+}
+
+TEST_F(VersionsTest, ASessionThatIsPinnedByItsStepsHoldsItsWeights) {
+  StartUnder(KvPolicy::kKeep);
+  RunStep("pinned", 10, KvPolicy::kPin);
+  RunStep("other", 20);
+  RollOut(2);
+  EXPECT_EQ(NumExecutors(1), 1);
+
+  EXPECT_VERSIONS(RunStep("pinned", 11), 1, 1, 1);
+  EXPECT_VERSIONS(RunStep("other", 21), 2, 1, 2);
+  const StepReply freed = RunStep("pinned", 12, KvPolicy::kKeep);
+
+  EXPECT_THAT(freed, SameReply(Expected({{10, 1}, {11, 1}, {12, 2}})));
+  EXPECT_VERSIONS(freed, 2, 1, 2);
+  EXPECT_EQ(NumExecutors(1), 0);
+}
+
+TEST_F(VersionsTest, APinnedSessionMayAskToBeRecomputed) {
+  StartUnder(KvPolicy::kPin);
+  RunStep("a", 10);
+  RollOut(2);
+
+  const StepReply reply = RunStep("a", 11, KvPolicy::kRecompute);
+
+  EXPECT_THAT(reply, SameReply(Expected({{10, 2}, {11, 2}})));
+  EXPECT_VERSIONS(reply, 2, 2, 2);
+  EXPECT_EQ(NumExecutors(1), 0);
+}
+
+TEST_F(VersionsTest, AFailedStepThatSaysAnotherPolicyLeavesTheSessionPinned) {
+  for (const KvPolicy kv_policy : {KvPolicy::kKeep, KvPolicy::kRecompute}) {
+    options_.batching.max_batch_tokens = 2;
+    StartUnder(KvPolicy::kPin);
+    for (int x = 0; x < 4; ++x) RunStep("a", x);
+    RollOut(2);
+    Answer* answer = nullptr;
+    StepTask task = Task("a", {4, 5, 6, 7, 8}, &answer);
+    task.version.kv_policy = kv_policy;
+    Submit(std::move(task));
+    RunBatch();
+    RunBatch();
+    versions_->Policy(2)->FailForwards([](std::int64_t) { return true; });
+    while (!answer->is_done()) RunBatch();
+    EXPECT_EQ(ReasonOf(answer->status()), reason::kInternal);
+
+    const StepReply reply = RunStep("a", 4);
+
+    EXPECT_THAT(reply,
+                SameReply(Expected({{0, 1}, {1, 1}, {2, 1}, {3, 1}, {4, 1}})));
+    EXPECT_VERSIONS(reply, 1, 1, 1);
+    TearDown();
+  }
+}
+
+TEST_F(VersionsTest, AForkHasThePolicyOfItsSourceAndTheNextEpochHasNone) {
+  StartUnder(KvPolicy::kPin);
+  RunStep("a", 10, KvPolicy::kKeep);
+  ForkTask fork;
+  fork.actor_id = "a";
+  fork.forks = {"b"};
+  fork.done = [](const absl::StatusOr<ForkResult>& result) {
+    EXPECT_TRUE(result.ok()) << result.status();
+  };
+  SubmitOther(std::move(fork));
+  Reset("a");
+  RunStep("a", 20);
+  RollOut(2);
+
+  EXPECT_VERSIONS(RunStep("b", 11), 2, 1, 2);
+  EXPECT_VERSIONS(RunStep("a", 21), 1, 1, 1);
 }
 
 // ---- Which version

@@ -9,6 +9,7 @@
 #include <functional>
 #include <limits>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -138,6 +139,22 @@ TEST_F(StepCodecTest, TakesTheBestActionOfTheLastStepByDefault) {
   EXPECT_FALSE(task->answer_all_steps);
   EXPECT_FALSE(task->is_ephemeral);
   EXPECT_EQ(task->outputs, OutputMask{0});
+}
+
+TEST_F(StepCodecTest, ReadsWhatBecomesOfTheSessionWhenTheWeightsChange) {
+  v1::StepRequest step = GoodRequest();
+  EXPECT_EQ(codec_.DecodeStep(step)->version.kv_policy, std::nullopt);
+  step.set_kv_policy(v1::KV_POLICY_KEEP);
+  EXPECT_EQ(codec_.DecodeStep(step)->version.kv_policy, KvPolicy::kKeep);
+  v1::StepBatchRequest batch = GoodBatch();
+  batch.set_kv_policy(v1::KV_POLICY_RECOMPUTE);
+  const auto tasks = codec_.DecodeStepBatch(batch);
+  EXPECT_EQ((*tasks)[1]->version.kv_policy, KvPolicy::kRecompute);
+
+  step.set_kv_policy(static_cast<v1::KvPolicy>(9));
+  const absl::Status status = codec_.DecodeStep(step).status();
+  EXPECT_EQ(ReasonOf(status), reason::kFieldRange);
+  EXPECT_EQ(Metadata(status).at("field"), "kv_policy");
 }
 
 TEST_F(StepCodecTest, LeavesOutAnOptionalTensor) {

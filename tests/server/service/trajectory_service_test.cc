@@ -79,9 +79,7 @@ class Call {
 class TrajectoryServiceTest : public testing::Test {
  protected:
   TrajectoryServiceTest() { options_.accepts_readers = true; }
-  ~TrajectoryServiceTest() override {
-    if (server_ != nullptr) server_->Shutdown(absl::ZeroDuration());
-  }
+  void TearDown() override { server_->Shutdown(absl::ZeroDuration()); }
 
   void Start() {
     spec_.fields = {FieldSpec{"x", DType::kBool, {}, {}, {}}};

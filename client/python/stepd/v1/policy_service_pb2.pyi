@@ -26,6 +26,13 @@ class Boundary(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     BOUNDARY_EPISODE: _ClassVar[Boundary]
     BOUNDARY_TASK: _ClassVar[Boundary]
 
+class KvPolicy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    KV_POLICY_UNSPECIFIED: _ClassVar[KvPolicy]
+    KV_POLICY_PIN: _ClassVar[KvPolicy]
+    KV_POLICY_KEEP: _ClassVar[KvPolicy]
+    KV_POLICY_RECOMPUTE: _ClassVar[KvPolicy]
+
 class ServedFrom(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     SERVED_FROM_UNSPECIFIED: _ClassVar[ServedFrom]
@@ -50,6 +57,10 @@ DATA_TYPE_FLOAT64: DataType
 BOUNDARY_NONE: Boundary
 BOUNDARY_EPISODE: Boundary
 BOUNDARY_TASK: Boundary
+KV_POLICY_UNSPECIFIED: KvPolicy
+KV_POLICY_PIN: KvPolicy
+KV_POLICY_KEEP: KvPolicy
+KV_POLICY_RECOMPUTE: KvPolicy
 SERVED_FROM_UNSPECIFIED: ServedFrom
 SERVED_FROM_NEW: ServedFrom
 SERVED_FROM_CACHE: ServedFrom
@@ -101,7 +112,7 @@ class SamplingColumns(_message.Message):
     def __init__(self, temperatures: _Optional[_Iterable[float]] = ..., num_actions: _Optional[_Iterable[int]] = ..., seeds: _Optional[_Iterable[int]] = ..., top_k: _Optional[_Iterable[int]] = ..., epsilons: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class StepRequest(_message.Message):
-    __slots__ = ("actor_id", "inputs", "outputs", "sampling", "answered_steps", "session_inputs", "ephemeral", "step_index", "epoch", "boundary", "min_model_version", "model_label", "action_mask")
+    __slots__ = ("actor_id", "inputs", "outputs", "sampling", "answered_steps", "session_inputs", "ephemeral", "step_index", "epoch", "boundary", "min_model_version", "model_label", "action_mask", "kv_policy")
     ACTOR_ID_FIELD_NUMBER: _ClassVar[int]
     INPUTS_FIELD_NUMBER: _ClassVar[int]
     OUTPUTS_FIELD_NUMBER: _ClassVar[int]
@@ -115,6 +126,7 @@ class StepRequest(_message.Message):
     MIN_MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
     MODEL_LABEL_FIELD_NUMBER: _ClassVar[int]
     ACTION_MASK_FIELD_NUMBER: _ClassVar[int]
+    KV_POLICY_FIELD_NUMBER: _ClassVar[int]
     actor_id: str
     inputs: _containers.RepeatedCompositeFieldContainer[Tensor]
     outputs: _containers.RepeatedScalarFieldContainer[str]
@@ -128,7 +140,8 @@ class StepRequest(_message.Message):
     min_model_version: int
     model_label: str
     action_mask: Tensor
-    def __init__(self, actor_id: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., outputs: _Optional[_Iterable[str]] = ..., sampling: _Optional[_Union[Sampling, _Mapping]] = ..., answered_steps: _Optional[_Union[AnsweredSteps, str]] = ..., session_inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., ephemeral: _Optional[bool] = ..., step_index: _Optional[int] = ..., epoch: _Optional[int] = ..., boundary: _Optional[_Union[Boundary, str]] = ..., min_model_version: _Optional[int] = ..., model_label: _Optional[str] = ..., action_mask: _Optional[_Union[Tensor, _Mapping]] = ...) -> None: ...
+    kv_policy: KvPolicy
+    def __init__(self, actor_id: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., outputs: _Optional[_Iterable[str]] = ..., sampling: _Optional[_Union[Sampling, _Mapping]] = ..., answered_steps: _Optional[_Union[AnsweredSteps, str]] = ..., session_inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., ephemeral: _Optional[bool] = ..., step_index: _Optional[int] = ..., epoch: _Optional[int] = ..., boundary: _Optional[_Union[Boundary, str]] = ..., min_model_version: _Optional[int] = ..., model_label: _Optional[str] = ..., action_mask: _Optional[_Union[Tensor, _Mapping]] = ..., kv_policy: _Optional[_Union[KvPolicy, str]] = ...) -> None: ...
 
 class StepResponse(_message.Message):
     __slots__ = ("actions", "log_probs", "outputs", "step_index", "model_version", "epoch", "served_from", "context_version_min", "context_version_max")
@@ -153,7 +166,7 @@ class StepResponse(_message.Message):
     def __init__(self, actions: _Optional[_Iterable[int]] = ..., log_probs: _Optional[_Iterable[float]] = ..., outputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., step_index: _Optional[int] = ..., model_version: _Optional[int] = ..., epoch: _Optional[int] = ..., served_from: _Optional[_Union[ServedFrom, str]] = ..., context_version_min: _Optional[int] = ..., context_version_max: _Optional[int] = ...) -> None: ...
 
 class StepBatchRequest(_message.Message):
-    __slots__ = ("actor_ids", "inputs", "outputs", "sampling", "session_inputs", "ephemeral", "step_indices", "epochs", "boundaries", "min_model_version", "model_label", "action_mask", "sampling_columns")
+    __slots__ = ("actor_ids", "inputs", "outputs", "sampling", "session_inputs", "ephemeral", "step_indices", "epochs", "boundaries", "min_model_version", "model_label", "action_mask", "sampling_columns", "kv_policy")
     ACTOR_IDS_FIELD_NUMBER: _ClassVar[int]
     INPUTS_FIELD_NUMBER: _ClassVar[int]
     OUTPUTS_FIELD_NUMBER: _ClassVar[int]
@@ -167,6 +180,7 @@ class StepBatchRequest(_message.Message):
     MODEL_LABEL_FIELD_NUMBER: _ClassVar[int]
     ACTION_MASK_FIELD_NUMBER: _ClassVar[int]
     SAMPLING_COLUMNS_FIELD_NUMBER: _ClassVar[int]
+    KV_POLICY_FIELD_NUMBER: _ClassVar[int]
     actor_ids: _containers.RepeatedScalarFieldContainer[str]
     inputs: _containers.RepeatedCompositeFieldContainer[Tensor]
     outputs: _containers.RepeatedScalarFieldContainer[str]
@@ -180,7 +194,8 @@ class StepBatchRequest(_message.Message):
     model_label: str
     action_mask: Tensor
     sampling_columns: SamplingColumns
-    def __init__(self, actor_ids: _Optional[_Iterable[str]] = ..., inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., outputs: _Optional[_Iterable[str]] = ..., sampling: _Optional[_Union[Sampling, _Mapping]] = ..., session_inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., ephemeral: _Optional[bool] = ..., step_indices: _Optional[_Iterable[int]] = ..., epochs: _Optional[_Iterable[int]] = ..., boundaries: _Optional[_Iterable[_Union[Boundary, str]]] = ..., min_model_version: _Optional[int] = ..., model_label: _Optional[str] = ..., action_mask: _Optional[_Union[Tensor, _Mapping]] = ..., sampling_columns: _Optional[_Union[SamplingColumns, _Mapping]] = ...) -> None: ...
+    kv_policy: KvPolicy
+    def __init__(self, actor_ids: _Optional[_Iterable[str]] = ..., inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., outputs: _Optional[_Iterable[str]] = ..., sampling: _Optional[_Union[Sampling, _Mapping]] = ..., session_inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., ephemeral: _Optional[bool] = ..., step_indices: _Optional[_Iterable[int]] = ..., epochs: _Optional[_Iterable[int]] = ..., boundaries: _Optional[_Iterable[_Union[Boundary, str]]] = ..., min_model_version: _Optional[int] = ..., model_label: _Optional[str] = ..., action_mask: _Optional[_Union[Tensor, _Mapping]] = ..., sampling_columns: _Optional[_Union[SamplingColumns, _Mapping]] = ..., kv_policy: _Optional[_Union[KvPolicy, str]] = ...) -> None: ...
 
 class StepBatchResponse(_message.Message):
     __slots__ = ("actions", "log_probs", "outputs", "step_indices", "model_version", "errors", "epochs", "served_from", "model_versions", "context_versions_min", "context_versions_max")
