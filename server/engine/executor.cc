@@ -406,7 +406,10 @@ void Executor::AdvanceBatch(MonotonicTime now) {
     if (work->cached.begin == session.window_start) {
       session.num_cached_steps += work->slice_old_steps;
       session.num_cached_tokens += work->slice_old_tokens;
-      session.version.cached = work->context_versions;
+      // New steps are none of the session's as long as the task may fail.
+      if (work->slice_old_tokens > 0) {
+        session.version.cached = work->context_versions;
+      }
     }
     work->cached.end += static_cast<std::int64_t>(batch_.slice(i).steps.size());
     work->cached.num_tokens += work->slice_tokens();

@@ -249,6 +249,29 @@ TEST_F(VersionsTest, AKeptSessionGoesOnOverTheKeysOfTheOldWeights) {
   EXPECT_VERSIONS(reply, 2, 1, 2);
 }
 
+TEST_F(VersionsTest, ATaskThatFailsHalfwayLeavesNoVersionInItsContext) {
+  options_.batching.max_batch_tokens = 2;
+  StartUnder(KvPolicy::kKeep);
+  RollOut(2);
+  RunStep("a", 10);
+  RollOut(1);
+  Answer* answer = nullptr;
+  StepTask task = Task("a", {11, 12, 13}, &answer);
+  auto is_cancelled = std::make_shared<std::atomic<bool>>(false);
+  task.is_cancelled = is_cancelled;
+  Submit(std::move(task));
+  RunBatch();  // two of its steps, under version 1
+  is_cancelled->store(true);
+  RunBatch();
+  ASSERT_EQ(ReasonOf(answer->status()), reason::kCancelled);
+  RollOut(2);
+
+  const StepReply next = RunStep("a", 14);
+
+  EXPECT_THAT(next, SameReply(Expected({{10, 2}, {14, 2}})));
+  EXPECT_VERSIONS(next, 2, 2, 2);
+}
+
 TEST_F(VersionsTest, AKeptSessionThatIsRebuiltSaysThatItsKeysAreNew) {
   options_.num_blocks = 1;
   StartUnder(KvPolicy::kKeep);
