@@ -155,6 +155,8 @@ class SleepingPopper {
   ~SleepingPopper() {
     if (thread_.joinable()) thread_.join();
   }
+  SleepingPopper(const SleepingPopper&) = delete;
+  SleepingPopper& operator=(const SleepingPopper&) = delete;
   std::size_t Join() {
     thread_.join();
     return tasks_.size();
