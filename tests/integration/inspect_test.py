@@ -122,7 +122,7 @@ def test_inspect_shows_no_op_layers_as_no_op_without_cost(
 
     assert answer.returncode == 0, answer.stderr
     rows = [line.split() for line in answer.stdout.splitlines()]
-    assert ["3", "0", "1", "no-op", "no-op", "0", "0", "B"] in rows
+    assert ["3", "0", "1", "no-op", "0", "no-op", "0", "0", "B"] in rows
 
 
 def test_inspect_names_what_is_refused(
