@@ -39,9 +39,9 @@ Executor::Executor(Parts parts, const ExecutorOptions& options)
       options_(options),
       observer_(parts.observer),
       clock_(parts.clock),
-      versions_(
-          std::move(parts.version), std::move(parts.runner), options.kv_policy,
-          options.kv_policy == KvPolicy::kPin || !spec_.session_fields.empty()),
+      versions_(std::move(parts.version), std::move(parts.runner),
+                options.kv_policy,
+                /*are_all_held=*/!spec_.session_fields.empty()),
       store_(
           spec_,
           {&versions_, parts.budget, parts.observer, parts.journal != nullptr},

@@ -75,10 +75,13 @@ class RunningVersions {
   KvPolicy KvPolicyOf(const ContextVersion& context) const {
     return context.kv_policy.value_or(kv_policy_);
   }
-  // For a step with this wish.
+  // For a step with this wish. A session is pinned from then on: what has
+  // changed before, it still follows.
   KvPolicy KvPolicyOf(const ContextVersion& context,
                       const VersionWish& wish) const {
-    return wish.kv_policy.value_or(KvPolicyOf(context));
+    const bool says_otherwise =
+        wish.kv_policy.value_or(KvPolicy::kPin) != KvPolicy::kPin;
+    return says_otherwise ? *wish.kv_policy : KvPolicyOf(context);
   }
   bool has_several() const { return versions_.size() > 1; }
   // Of the version that is offered to all: what a policy says of steps is the

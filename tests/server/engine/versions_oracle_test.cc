@@ -11,6 +11,7 @@
 #include <chrono>
 #include <deque>
 #include <memory>
+#include <optional>
 #include <ostream>
 #include <random>
 #include <string>
@@ -41,6 +42,8 @@ struct OracleCase {
   KvPolicy kv_policy = KvPolicy::kPin;
   ContextLimits context;
   bool has_session_inputs = false;
+  // Steps say policies of their own: to be pinned, or recomputed.
+  bool is_mixed = false;
 };
 std::ostream& operator<<(std::ostream& os, const OracleCase& test_case) {
   return os << test_case.name;
@@ -56,6 +59,7 @@ struct Asked {
   bool is_reset = false;
   std::vector<std::int64_t> xs;
   std::size_t first_rollout = 0;  // that was in force when it was asked
+  std::optional<KvPolicy> kv_policy;
   std::shared_ptr<std::atomic<bool>> is_cancelled;
 };
 
@@ -65,6 +69,7 @@ struct Actor {
   std::vector<Made> context;
   std::int64_t begin = 0;  // index of the context's first step
   std::int64_t num_steps = 0;
+  KvPolicy kv_policy = KvPolicy::kPin;
 };
 
 class World {
@@ -83,6 +88,7 @@ class World {
     for (int a = 0; a < kNumActors; ++a) {
       actors_.emplace_back();
       actors_.back().id = absl::StrCat("actor-", a);
+      actors_.back().kv_policy = case_.kv_policy;
     }
   }
 
@@ -155,9 +161,13 @@ class World {
     for (int i = 0; i < num_steps; ++i) asked.xs.push_back(Random(1000));
     asked.first_rollout = rollouts_.size() - 1;
     asked.is_cancelled = std::make_shared<std::atomic<bool>>(false);
+    if (case_.is_mixed && Random(2) == 0) {
+      asked.kv_policy = Random(2) == 0 ? KvPolicy::kPin : KvPolicy::kRecompute;
+    }
     Answer unused;
     StepTask task = MakeFakeTask(actor->id, asked.xs, Options(), &unused);
     task.is_cancelled = asked.is_cancelled;
+    task.version.kv_policy = asked.kv_policy;
     task.outputs = 1;
     // Given with every step: who has a session is refused, which is as good.
     if (case_.has_session_inputs && actor->num_steps == 0 &&
@@ -178,12 +188,13 @@ class World {
     actor->asked.push_back(std::move(asked));
     ResetTask task;
     task.actor_id = actor->id;
-    task.done = [actor](const absl::Status& status) {
+    task.done = [this, actor](const absl::Status& status) {
       EXPECT_TRUE(status.ok());
       ASSERT_FALSE(actor->asked.empty());
       actor->asked.pop_front();
       actor->context.clear();
       actor->begin = actor->num_steps = 0;
+      actor->kv_policy = case_.kv_policy;
     };
     Admit(actor->id, std::move(task));
   }
@@ -213,6 +224,7 @@ class World {
     ++num_answers_;
     const bool is_new = SeeSteps(asked.xs, *reply, actor);
     CheckVersion(*actor, asked, *reply, is_new);
+    actor->kv_policy = asked.kv_policy.value_or(actor->kv_policy);
     EXPECT_TRUE(Explain(*reply, actor)) << actor->id << ": " << *reply;
   }
 
@@ -242,7 +254,10 @@ class World {
       EXPECT_EQ(reply.context_version_min, reply.model_version);
       EXPECT_EQ(reply.context_version_max, reply.model_version);
     }
-    if (case_.kv_policy == KvPolicy::kPin && !is_new) {
+    const bool is_pinned =
+        actor.kv_policy == KvPolicy::kPin &&
+        asked.kv_policy.value_or(KvPolicy::kPin) == KvPolicy::kPin;
+    if (is_pinned && !is_new) {
       EXPECT_EQ(reply.model_version, actor.context.front().version);
       return;
     }
@@ -259,7 +274,8 @@ class World {
       num_old_keys_ += reply.context_version_min < reply.model_version ? 1 : 0;
       return true;
     }
-    const bool may_be_remade = case_.kv_policy != KvPolicy::kPin;
+    const bool may_be_remade =
+        case_.kv_policy != KvPolicy::kPin || case_.is_mixed;
     for (Made& made : actor->context) {
       if (may_be_remade) made.version = reply.model_version;
     }
@@ -348,6 +364,18 @@ std::vector<OracleCase> Cases() {
     inputs.name += "Inputs";
     inputs.has_session_inputs = true;
     cases.push_back(inputs);
+  }
+  for (const bool has_session_inputs : {false, true}) {
+    OracleCase mixed;
+    mixed.name = has_session_inputs ? "MixedInputs" : "Mixed";
+    mixed.context.max_steps = 20;
+    mixed.has_session_inputs = has_session_inputs;
+    mixed.is_mixed = true;
+    cases.push_back(mixed);
+    mixed.name += "Rebuild";
+    mixed.context.max_steps = 6;
+    mixed.context.keep_steps = 3;
+    cases.push_back(mixed);
   }
   return cases;
 }

@@ -395,6 +395,17 @@ TEST_F(VersionsTest, ASessionThatIsPinnedByItsStepsHoldsItsWeights) {
   EXPECT_EQ(NumExecutors(1), 0);
 }
 
+TEST_F(VersionsTest, ASessionIsPinnedToTheWeightsOfTheStepThatSaysSo) {
+  StartUnder(KvPolicy::kPin);
+  RunStep("a", 10, KvPolicy::kKeep);
+  RollOut(2);
+  EXPECT_EQ(NumExecutors(1), 0);
+
+  EXPECT_VERSIONS(RunStep("a", 11, KvPolicy::kPin), 2, 1, 2);
+  RollOut(3);
+  EXPECT_VERSIONS(RunStep("a", 12), 2, 1, 2);
+}
+
 TEST_F(VersionsTest, APinnedSessionMayAskToBeRecomputed) {
   StartUnder(KvPolicy::kPin);
   RunStep("a", 10);
