@@ -539,7 +539,7 @@ void ThreadedRegistry::CommitPush(const PushHeader& header,
   Enqueue(
       [this, header,
        spool = std::move(spool)]() mutable -> absl::StatusOr<std::uint64_t> {
-        const absl::Status status = spool->Finish();
+        const absl::Status status = spool->Check();
         if (!status.ok()) return status;
         return Add(header, *spool);
       },

@@ -34,30 +34,17 @@ absl::Status MemoryError(int error) {
                absl::StrCat("no memory for the file: ", std::strerror(error)));
 }
 
+// Errors: kResourceExhausted  WEIGHTS_MEMORY
+absl::StatusOr<std::string> Sha256(int fd, std::size_t num_bytes) {
+  void* bytes = mmap(nullptr, num_bytes, PROT_READ, MAP_SHARED, fd, 0);
+  if (bytes == MAP_FAILED) return MemoryError(errno);
+  std::array<unsigned char, kDigestBytes> digest{};
+  EVP_Digest(bytes, num_bytes, digest.data(), nullptr, EVP_sha256(), nullptr);
+  munmap(bytes, num_bytes);
+  return std::string(digest.begin(), digest.end());
+}
+
 }  // namespace
-
-// A running SHA-256.
-class WeightsSpool::Digest {
- public:
-  Digest() : context_(EVP_MD_CTX_new()) {
-    EVP_DigestInit_ex(context_, EVP_sha256(), nullptr);
-  }
-  ~Digest() { EVP_MD_CTX_free(context_); }
-  Digest(const Digest&) = delete;
-  Digest& operator=(const Digest&) = delete;
-
-  void Add(absl::string_view bytes) {
-    EVP_DigestUpdate(context_, bytes.data(), bytes.size());
-  }
-  std::string Finish() {
-    std::array<unsigned char, kDigestBytes> digest{};
-    EVP_DigestFinal_ex(context_, digest.data(), nullptr);
-    return {digest.begin(), digest.end()};
-  }
-
- private:
-  EVP_MD_CTX* const context_;
-};
 
 absl::StatusOr<std::unique_ptr<WeightsSpool>> WeightsSpool::Create(
     std::int64_t num_bytes, const std::string& sha256) {
@@ -75,10 +62,7 @@ absl::StatusOr<std::unique_ptr<WeightsSpool>> WeightsSpool::Create(
 }
 
 WeightsSpool::WeightsSpool(int fd, std::int64_t num_bytes, std::string sha256)
-    : fd_(fd),
-      num_bytes_(num_bytes),
-      sha256_(std::move(sha256)),
-      digest_(std::make_unique<Digest>()) {}
+    : fd_(fd), num_bytes_(num_bytes), sha256_(std::move(sha256)) {}
 
 WeightsSpool::~WeightsSpool() { close(fd_); }
 
@@ -88,7 +72,6 @@ absl::Status WeightsSpool::Append(absl::string_view bytes) {
     return DigestError("chunk", absl::StrCat("byte ", num_written_),
                        absl::StrCat(num_bytes_, " bytes"));
   }
-  digest_->Add(bytes);
   while (!bytes.empty()) {
     const ssize_t count = write(fd_, bytes.data(), bytes.size());
     if (count < 0 && errno == EINTR) continue;
@@ -98,14 +81,16 @@ absl::Status WeightsSpool::Append(absl::string_view bytes) {
   return absl::OkStatus();
 }
 
-absl::Status WeightsSpool::Finish() {
+absl::Status WeightsSpool::Check() const {
   if (num_written_ != num_bytes_) {
     return DigestError("chunk", absl::StrCat(num_written_, " bytes"),
                        absl::StrCat(num_bytes_));
   }
-  const std::string digest = digest_->Finish();
-  if (digest == sha256_) return absl::OkStatus();
-  return DigestError("header.sha256", absl::BytesToHexString(digest),
+  const absl::StatusOr<std::string> digest =
+      Sha256(fd_, static_cast<std::size_t>(num_bytes_));
+  if (!digest.ok()) return digest.status();
+  if (*digest == sha256_) return absl::OkStatus();
+  return DigestError("header.sha256", absl::BytesToHexString(*digest),
                      absl::BytesToHexString(sha256_));
 }
 

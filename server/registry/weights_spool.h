@@ -37,23 +37,21 @@ class WeightsSpool {
   //         kResourceExhausted  WEIGHTS_MEMORY
   absl::Status Append(absl::string_view bytes);
 
-  // Whether the file is whole and as announced.
-  // Errors: kInvalidArgument  WEIGHTS_DIGEST
-  absl::Status Finish();
+  // Whether the file is whole and as announced. Reads all of it.
+  // Errors: kInvalidArgument    WEIGHTS_DIGEST
+  //         kResourceExhausted  WEIGHTS_MEMORY
+  absl::Status Check() const;
 
   // Open as long as the spool lives.
   int fd() const { return fd_; }
 
  private:
-  class Digest;
-
   WeightsSpool(int fd, std::int64_t num_bytes, std::string sha256);
 
   const int fd_;
   const std::int64_t num_bytes_;
   const std::string sha256_;
   std::int64_t num_written_ = 0;
-  const std::unique_ptr<Digest> digest_;
 };
 
 }  // namespace stepd

@@ -27,7 +27,7 @@ TEST(WeightsSpoolTest, HasTheBytesInTheOrderInWhichTheyCame) {
   EXPECT_TRUE((*spool)->Append("a").ok());
   EXPECT_TRUE((*spool)->Append("").ok());
   EXPECT_TRUE((*spool)->Append("bc").ok());
-  EXPECT_TRUE((*spool)->Finish().ok());
+  EXPECT_TRUE((*spool)->Check().ok());
   std::string bytes(3, '\0');
   EXPECT_EQ(pread((*spool)->fd(), &bytes[0], 3, 0), 3);
   EXPECT_EQ(bytes, "abc");
@@ -36,7 +36,7 @@ TEST(WeightsSpoolTest, HasTheBytesInTheOrderInWhichTheyCame) {
 TEST(WeightsSpoolTest, RefusesOtherBytes) {
   auto spool = WeightsSpool::Create(3, AbcDigest());
   EXPECT_TRUE((*spool)->Append("abd").ok());
-  const absl::Status status = (*spool)->Finish();
+  const absl::Status status = (*spool)->Check();
   EXPECT_EQ(ReasonOf(status), reason::kWeightsDigest);
   EXPECT_THAT(std::string(status.message()), testing::HasSubstr("ba7816bf"));
 }
@@ -46,7 +46,7 @@ TEST(WeightsSpoolTest, RefusesMoreBytesAndFewer) {
   EXPECT_EQ(ReasonOf((*spool)->Append("abcd")), reason::kWeightsDigest);
   spool = WeightsSpool::Create(3, AbcDigest());
   EXPECT_TRUE((*spool)->Append("ab").ok());
-  EXPECT_EQ(ReasonOf((*spool)->Finish()), reason::kWeightsDigest);
+  EXPECT_EQ(ReasonOf((*spool)->Check()), reason::kWeightsDigest);
 }
 
 TEST(WeightsSpoolTest, RefusesADigestOrASizeThatIsNone) {
