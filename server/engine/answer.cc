@@ -123,8 +123,8 @@ OutputMask PolicyOutputs(const PolicySpec& spec, OutputMask outputs) {
 
 absl::Status AnswerRows(const PolicySpec& spec, const StepResult& result,
                         std::int64_t first_row, Work* work) {
-  if (work->slice_rows == 0) return absl::OkStatus();
   const StepTask& task = work->step();
+  if (work->slice_rows == 0 || task.answers_nothing) return absl::OkStatus();
   std::vector<std::vector<float>>& outputs = work->reply.outputs;
   if (task.outputs != 0) outputs.resize(NumAnswerOutputs(spec));
   const auto num_rows = static_cast<std::size_t>(work->slice_rows);

@@ -192,9 +192,12 @@ void Slicer::FillWithNext(Work* work, std::int64_t max_tokens,
       ++work->slice_new_steps;
     }
   }
-  work->slice_rows = work->step().answer_all_steps
-                         ? static_cast<int>(work->slice_new_steps)
-                         : (i == end ? 1 : 0);
+  const StepTask& task = work->step();
+  if (task.answer_all_steps) {
+    work->slice_rows = static_cast<int>(work->slice_new_steps);
+  } else {
+    work->slice_rows = i == end && !task.answers_nothing ? 1 : 0;
+  }
 }
 
 // For a policy that recomputes: the whole context of the next answered step.

@@ -94,11 +94,11 @@ std::uint64_t ContentHash(const StepTask& task,
   const absl::string_view mask(
       reinterpret_cast<const char*>(task.action_mask.data()),
       task.action_mask.size());
-  std::string text =
-      absl::StrCat(StableHash(mask), " ", StableHash(task.steps.all()), " ",
-                   task.steps.size(), " ", StableHash(session_inputs), " ",
-                   task.outputs, " ", static_cast<int>(task.boundary),
-                   task.answer_all_steps, task.is_ephemeral);
+  std::string text = absl::StrCat(
+      StableHash(mask), " ", StableHash(task.steps.all()), " ",
+      task.steps.size(), " ", StableHash(session_inputs), " ", task.outputs,
+      " ", static_cast<int>(task.boundary), task.answer_all_steps,
+      task.answers_nothing, task.is_ephemeral);
   AppendContent(task.sampling, &text);
   return StableHash(text);
 }

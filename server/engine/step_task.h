@@ -54,7 +54,7 @@ struct Evaluation {
   std::vector<SamplingParams> sampling;
 };
 
-// Answer to one StepTask. R = answered steps (1, or all of the task).
+// Answer to one StepTask. R = answered steps (1, or all of the task, or none).
 struct StepReply {
   std::int64_t num_answered = 0;      // R
   std::vector<std::int64_t> actions;  // [R]; empty: the policy has none
@@ -114,6 +114,8 @@ struct StepTask {
   // ephemeral and answers all steps.
   std::unique_ptr<const Evaluation> evaluation;
   bool answer_all_steps = false;
+  // R = 0: the steps only become a part of the session.
+  bool answers_nothing = false;
   // The session ends with this task, as if a Reset followed.
   bool is_ephemeral = false;
   // Dropped before any compute when it has passed. Clock's time.

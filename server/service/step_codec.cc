@@ -258,14 +258,17 @@ absl::StatusOr<StepTask> StepCodec::DecodeStep(
   task.actor_id = request.actor_id();
   task.outputs = *outputs;
   task.answer_all_steps = request.answered_steps() == v1::ANSWERED_STEPS_ALL;
+  task.answers_nothing = request.answered_steps() == v1::ANSWERED_STEPS_NONE;
   task.is_ephemeral = request.ephemeral();
   status = DecodeOrder(request, &task);
   if (!status.ok()) return status;
   status = EncodeSteps(request.inputs(), request.session_inputs(),
                        options_.max_steps_per_call, &task);
   if (!status.ok()) return status;
-  const std::int64_t num_answered =
-      task.answer_all_steps ? static_cast<std::int64_t>(task.steps.size()) : 1;
+  std::int64_t num_answered = task.answers_nothing ? 0 : 1;
+  if (task.answer_all_steps) {
+    num_answered = static_cast<std::int64_t>(task.steps.size());
+  }
   const auto sampling =
       SamplingRows::Create(spec_, SamplingOf(request), num_answered);
   if (!sampling.ok()) return sampling.status();

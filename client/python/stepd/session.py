@@ -35,6 +35,7 @@ _Lost: TypeAlias = SessionUnknown | OutOfOrder
 # Field numbers and wire types (protobuf's "tag" bytes) of StepRequest.
 _STEP_INDEX = b"\x40"  # 8, varint
 _EPOCH = b"\x48"  # 9, varint
+_UNANSWERED = pb.StepRequest(answered_steps=pb.ANSWERED_STEPS_NONE).SerializeToString()
 
 
 def new_epoch(after: int = 0) -> int:
@@ -281,7 +282,7 @@ class Session:
         client = self._client
         max_steps = client._ready_limits().max_steps_per_call
         for index, steps in self._log.requests(_expected(error), max_steps):
-            request = b"".join((self._head, steps, self._order(index)))
+            request = b"".join((self._head, steps, _UNANSWERED, self._order(index)))
             client._call(client._step, request, deadline, again=True)
 
 

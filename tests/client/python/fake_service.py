@@ -190,6 +190,8 @@ class FakeService:
         steps = list(range(begin, begin + count))
         if request.answered_steps == pb.ANSWERED_STEPS_LAST:
             steps = steps[-1:]
+        elif request.answered_steps == pb.ANSWERED_STEPS_NONE:
+            steps = []
         response = pb.StepResponse(
             actions=[i % NUM_ACTIONS for i in steps],
             log_probs=[-i / 8 for i in steps],

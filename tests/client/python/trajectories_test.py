@@ -236,6 +236,31 @@ def test_a_reader_learns_that_the_server_is_another(
     assert part.actor_ids == ["actor-1"]
 
 
+def test_steps_that_are_sent_again_have_no_answer(
+    model: Path, start_daemon: Callable[..., Daemon]
+) -> None:
+    first, second = start_daemon(model), start_daemon(model)
+    with (
+        CuttingProxy(first.target) as proxy,
+        stepd.connect(proxy.target, timeout=60) as client,
+        stepd.connect(second.target, timeout=60) as learner,
+        learner.trajectories() as reader,
+    ):
+        session = client.session("a")
+        for index in range(5):
+            session.step(step_of(0, index))
+        proxy.backend = second.target
+        proxy.cut()
+        last = session.step(step_of(0, 5))
+        answered: list[bool] = []
+        while len(answered) < 6:
+            steps = next(reader)
+            answered += steps.answered.tolist()
+
+    assert answered == [False] * 5 + [True]
+    assert steps.actions[-1] == last.action
+
+
 def test_a_stream_that_nobody_reads_ends(
     model: Path, start_daemon: Callable[..., Daemon]
 ) -> None:

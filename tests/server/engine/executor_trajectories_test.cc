@@ -155,6 +155,30 @@ TEST_F(ExecutorTrajectoriesTest, WhatDidNotHappenOrHasNoSessionIsNotTold) {
   EXPECT_THAT(sink_.steps(), IsEmpty());
 }
 
+TEST_F(ExecutorTrajectoriesTest, StepsThatAreNotAnsweredCountAllTheSame) {
+  for (const bool recomputes : {false, true}) {
+    policy_options_.recomputes = recomputes;
+    sink_.Clear();
+    Start();
+    Answer* unanswered = nullptr;
+    StepTask task = Task("a", {1, 2}, &unanswered);
+    task.answers_nothing = true;
+    Submit(std::move(task));
+    RunBatch();
+    Answer* next = Step("a", {3});
+    RunBatch();
+
+    EXPECT_EQ(unanswered->reply().num_answered, 0);
+    EXPECT_THAT(unanswered->reply().actions, IsEmpty());
+    EXPECT_EQ(unanswered->reply().step_index, 2U);
+    EXPECT_THAT(next->reply(), SameReply(Replay("a", {1, 2}, {3})));
+    ASSERT_THAT(sink_.steps(), SizeIs(3));
+    EXPECT_FALSE(sink_.steps()[1].is_answered);
+    EXPECT_TRUE(sink_.steps()[2].is_answered);
+    TearDown();
+  }
+}
+
 TEST_F(ExecutorTrajectoriesTest, NobodyIsToldWhileNobodyAsks) {
   sink_.set_open(false);
   Start();

@@ -157,6 +157,16 @@ TEST_F(StepCodecTest, ReadsWhatBecomesOfTheSessionWhenTheWeightsChange) {
   EXPECT_EQ(Metadata(status).at("field"), "kv_policy");
 }
 
+TEST_F(StepCodecTest, AnswersNothingIfNothingIsWanted) {
+  v1::StepRequest request = GoodRequest();
+  EXPECT_FALSE(codec_.DecodeStep(request)->answers_nothing);
+  request.set_answered_steps(v1::ANSWERED_STEPS_NONE);
+  const absl::StatusOr<StepTask> task = codec_.DecodeStep(request);
+  ASSERT_TRUE(task.ok()) << task.status();
+  EXPECT_TRUE(task->answers_nothing);
+  EXPECT_FALSE(task->answer_all_steps);
+}
+
 TEST_F(StepCodecTest, LeavesOutAnOptionalTensor) {
   v1::StepRequest request = GoodRequest();
   request.mutable_inputs()->DeleteSubrange(2, 1);

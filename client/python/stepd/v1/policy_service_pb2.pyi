@@ -45,6 +45,7 @@ class AnsweredSteps(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     ANSWERED_STEPS_LAST: _ClassVar[AnsweredSteps]
     ANSWERED_STEPS_ALL: _ClassVar[AnsweredSteps]
+    ANSWERED_STEPS_NONE: _ClassVar[AnsweredSteps]
 DATA_TYPE_UNSPECIFIED: DataType
 DATA_TYPE_BOOL: DataType
 DATA_TYPE_UINT8: DataType
@@ -68,6 +69,7 @@ SERVED_FROM_LOG: ServedFrom
 SERVED_FROM_JOURNAL: ServedFrom
 ANSWERED_STEPS_LAST: AnsweredSteps
 ANSWERED_STEPS_ALL: AnsweredSteps
+ANSWERED_STEPS_NONE: AnsweredSteps
 
 class Tensor(_message.Message):
     __slots__ = ("name", "dtype", "shape", "data", "lengths")
