@@ -85,6 +85,7 @@ absl::Status ForkAcross(ForkTask task, std::vector<std::string> others,
       copy.actor_id = actor_id;
       copy.record = source->record;
       copy.epoch = source->epoch;
+      copy.kv_policy = source->kv_policy;
       copy.done = [forks, actor_id](const absl::StatusOr<bool>& was_made) {
         forks->End(actor_id, was_made);
       };

@@ -42,6 +42,7 @@ struct ForkResult {
   std::vector<std::string> made;
   // What a fork elsewhere begins with; nullptr unless it was wanted.
   std::shared_ptr<const SessionRecord> record;
+  std::optional<KvPolicy> kv_policy;  // that the source's steps said
 };
 
 // Sessions for new actors that begin as copies of this actor's.
@@ -80,6 +81,7 @@ struct ImportTask {
   std::shared_ptr<const SessionRecord> record;
   // Absent: the record's. As in a fork, a copy may be made already.
   std::optional<std::uint64_t> epoch;
+  std::optional<KvPolicy> kv_policy;  // as if its steps had said so
   // Whether this call made it; false: it did when it came before.
   // Errors: kAlreadyExists      SESSION_EXISTS
   //         kInvalidArgument    RECORD

@@ -115,6 +115,7 @@ void SessionTaskRunner::Run(ForkTask* task, Work* work, MonotonicTime now) {
       // The reply of the last task stays the source's.
       result.record = std::make_shared<const SessionRecord>(
           RecordFrom(source, source.window_start));
+      result.kv_policy = source.version.kv_policy;
     }
   }
   work->delivery = DeliveryOf(std::move(task->done), std::move(result));
@@ -177,6 +178,7 @@ void SessionTaskRunner::Run(ImportTask* task, Work* work) {
   work->status = store_.Import(*task->record, session);
   if (!work->status.ok()) return;
   if (task->epoch.has_value()) session->epoch = *task->epoch;
+  session->version.kv_policy = task->kv_policy;
   if (!journal_.exists()) return;
   work->status = journal_.Replace(RecordOf(*session));
   if (!work->status.ok()) store_.Empty(session);

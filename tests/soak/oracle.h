@@ -35,6 +35,7 @@
 #include "tests/soak/oracle_watcher.h"
 #include "tests/soak/sharded_executors.h"
 #include "tests/soak/solo_actor.h"
+#include "tests/soak/solo_session.h"
 #include "tests/soak/step_request.h"
 
 namespace stepd {
@@ -123,8 +124,6 @@ class Oracle {
   // ---- oracle_checks.cc: what is answered
   void Fail(const std::string& what);
   void CheckTurn(Actor* actor, std::uint64_t ticket);
-  enum class Expected { kTaken, kBegins, kRepeated, kOutOfOrder, kUnknown };
-  static Expected Expect(const StepRequest& request, const SoloActor& solo);
   void CheckStep(Actor* actor, const StepRequest& request,
                  std::size_t first_rollout,
                  const absl::StatusOr<StepReply>& reply);
@@ -156,6 +155,7 @@ class Oracle {
   FakeClock clock_;
   FakeJournal journal_;
   bool has_journal_ = false;
+  bool says_kv_policy_ = false;  // steps do, now and then
   ShardedExecutors::Options engine_options_;
   CountingObserver observer_;
   std::unique_ptr<ShardedExecutors> engine_;

@@ -17,14 +17,6 @@ namespace {
 
 constexpr std::size_t kMaxExported = 32;
 
-// Whatever a reply holds.
-bool AreSame(const StepReply& a, const StepReply& b) {
-  return a == b && a.epoch == b.epoch && a.served_from == b.served_from &&
-         a.model_version == b.model_version &&
-         a.context_version_min == b.context_version_min &&
-         a.context_version_max == b.context_version_max;
-}
-
 std::string TextOf(const StepReply& reply) {
   std::ostringstream text;
   text << reply << " epoch " << reply.epoch << " version "
@@ -61,33 +53,10 @@ void Oracle::CheckTurn(Actor* actor, std::uint64_t ticket) {
 // ---- Steps
 // ------------------------------------------------------------------
 
-// As docs/sessions.md has it.
-Oracle::Expected Oracle::Expect(const StepRequest& request,
-                                const SoloActor& solo) {
-  const SoloSession& session = solo.session();
-  const bool is_later =
-      request.epoch.has_value() && *request.epoch > session.epoch;
-  if (solo.is_new() || is_later) {
-    if (request.step_index.value_or(0) > 0) return Expected::kUnknown;
-    return solo.is_new() ? Expected::kTaken : Expected::kBegins;
-  }
-  if (request.epoch.has_value() && *request.epoch < session.epoch) {
-    return Expected::kOutOfOrder;
-  }
-  const auto num_steps = static_cast<std::uint64_t>(session.num_steps);
-  if (request.step_index.value_or(num_steps) == num_steps) {
-    return Expected::kTaken;
-  }
-  const bool is_last = session.answered.has_value() &&
-                       session.answered->step_index == *request.step_index &&
-                       session.answered->content == request.content;
-  return is_last ? Expected::kRepeated : Expected::kOutOfOrder;
-}
-
 void Oracle::CheckStep(Actor* actor, const StepRequest& request,
                        std::size_t first_rollout,
                        const absl::StatusOr<StepReply>& reply) {
-  const Expected expected = Expect(request, actor->solo);
+  const Expected expected = Expect(request, actor->solo.session());
   if (!reply.ok()) {
     CheckRefusal(actor, request, expected, reply.status());
   } else if (expected == Expected::kRepeated) {
@@ -107,7 +76,7 @@ void Oracle::CheckStep(Actor* actor, const StepRequest& request,
 void Oracle::CheckTaken(Actor* actor, const StepRequest& request,
                         std::size_t first_rollout, const StepReply& reply) {
   SoloActor& solo = actor->solo;
-  if (Expect(request, solo) == Expected::kBegins) solo.End();
+  if (Expect(request, solo.session()) == Expected::kBegins) solo.End();
   const SoloSession before = solo.session();
   KeyRecord& keys = engine_->KeysOf(actor->id());
   const absl::StatusOr<StepReply> want = solo.Take(
@@ -134,7 +103,8 @@ void Oracle::CheckTaken(Actor* actor, const StepRequest& request,
     return Fail(absl::StrCat(actor->id(), ": a context beyond its limit"));
   }
   CheckVersion(*actor, before, request, first_rollout, reply);
-  solo.Pin(reply.model_version);
+  solo.Follow(reply.model_version, first_rollout);
+  if (request.kv_policy.has_value()) solo.set_kv_policy(request.kv_policy);
   solo.Keep(request, reply);
   if (request.is_ephemeral) solo.End();
 }
@@ -142,30 +112,34 @@ void Oracle::CheckTaken(Actor* actor, const StepRequest& request,
 void Oracle::CheckVersion(const Actor& actor, const SoloSession& before,
                           const StepRequest& request, std::size_t first_rollout,
                           const StepReply& reply) {
-  const KvPolicy kv_policy = engine_options_.executor.kv_policy;
-  if (kv_policy != KvPolicy::kKeep &&
-      reply.context_version_min != reply.context_version_max) {
+  const KvPolicy old_policy =
+      before.kv_policy.value_or(engine_options_.executor.kv_policy);
+  const KvPolicy kv_policy = request.kv_policy.value_or(old_policy);
+  const bool may_mix = says_kv_policy_ || kv_policy == KvPolicy::kKeep;
+  if (!may_mix && reply.context_version_min != reply.context_version_max) {
     return Fail(absl::StrCat(actor.id(), ": keys of several versions"));
   }
   const bool goes_on =
       before.num_steps > 0 && before.begin == actor.solo.session().begin;
+  bool may_stay = false;
   if (kv_policy == KvPolicy::kPin && goes_on) {
-    if (before.version != 0 && reply.served_from != ServedFrom::kJournal) {
-      if (reply.model_version != before.version) {
-        Fail(absl::StrCat(actor.id(), ": pinned to ", before.version,
-                          ", answered ", TextOf(reply)));
-      }
-      return;
+    const bool is_known = old_policy == KvPolicy::kPin && before.version != 0 &&
+                          reply.served_from != ServedFrom::kJournal;
+    may_stay = reply.model_version == before.version;
+    if (is_known && !may_stay) {
+      Fail(absl::StrCat(actor.id(), ": pinned to ", before.version,
+                        ", answered ", TextOf(reply)));
     }
     // A step that failed may have decided it.
     first_rollout = reply.served_from == ServedFrom::kJournal
                         ? 0
                         : std::min(first_rollout, before.first_rollout);
   }
-  // A step that has begun goes on where no newer version is offered.
-  const bool goes_on_under =
-      request.min_version > 0 && reply.model_version == before.version;
-  if (!goes_on_under && !IsOffered(reply.model_version, first_rollout)) {
+  // A step that has begun goes on under its version where none that is offered
+  // is new enough for it.
+  may_stay |= request.min_version > 0 &&
+              (before.version == 0 || reply.model_version == before.version);
+  if (!may_stay && !IsOffered(reply.model_version, first_rollout)) {
     Fail(absl::StrCat(
         actor.id(), ": under version ", reply.model_version,
         ", offered since it was asked: ", rollouts_[first_rollout].first, "/",

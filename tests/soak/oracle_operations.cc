@@ -82,18 +82,20 @@ void Oracle::DrawSetting() {
   engine.executor.batching.max_batch_tokens = 8 + Random(48);
   engine.executor.batching.max_batch_sessions = 4 + Random(28);
   engine.executor.idle_timeout = milliseconds(500);
+  // A journal does not keep it.
+  says_kv_policy_ = !has_journal_ && OneIn(2);
 }
 
 std::string Oracle::Setting() const {
   static constexpr const char* kPolicies[] = {"pin", "keep", "recompute"};
   const ShardedExecutors::Options& engine = engine_options_;
   const ContextLimits& context = engine.executor.context;
-  return absl::StrCat(options_.family, " seed ", options_.seed, ": ",
-                      kPolicies[static_cast<int>(engine.executor.kv_policy)],
-                      ", ", engine.num_executors, " executors of ",
-                      engine.executor.num_blocks, " blocks, context ",
-                      context.max_steps, "/", context.keep_steps,
-                      has_journal_ ? ", journal" : "");
+  return absl::StrCat(
+      options_.family, " seed ", options_.seed, ": ",
+      kPolicies[static_cast<int>(engine.executor.kv_policy)], ", ",
+      engine.num_executors, " executors of ", engine.executor.num_blocks,
+      " blocks, context ", context.max_steps, "/", context.keep_steps,
+      has_journal_ ? ", journal" : "", says_kv_policy_ ? ", as steps say" : "");
 }
 
 void Oracle::Start() {
@@ -213,6 +215,9 @@ void Oracle::DrawOptions(StepRequest* request) {
     for (std::size_t i = 0; i < rows * num_actions; ++i) {
       request->action_mask.push_back(i % num_actions == 0 || OneIn(2) ? 1 : 0);
     }
+  }
+  if (says_kv_policy_ && OneIn(6)) {
+    request->kv_policy = static_cast<KvPolicy>(Random(3));
   }
   request->is_cancelled = std::make_shared<std::atomic<bool>>(false);
   if (OneIn(30)) request->deadline = clock_.Now() + milliseconds(Random(20));
@@ -359,9 +364,11 @@ void Oracle::SubmitFork(Actor* source, const std::vector<Actor*>& forks,
     task.forks.push_back(fork->id());
     ++fork->num_locks;
   }
+  ++num_forks_under_way_;
   task.done = InTurn(
       source, is_across,
       [this, source, forks, epoch](const absl::StatusOr<ForkResult>& result) {
+        --num_forks_under_way_;
         for (Actor* fork : forks) --fork->num_locks;
         CheckFork(source, forks, epoch, result);
       });
@@ -409,6 +416,7 @@ void Oracle::Import(Actor* actor) {
         if (!actor->solo.is_new()) return Fail("an import over a session");
         SoloSession copy = exported->session;
         if (epoch.has_value()) copy.epoch = *epoch;
+        copy.kv_policy.reset();
         actor->solo.Become(copy);
         actor->solo.Unpin(rollouts_.size() - 1);
       });

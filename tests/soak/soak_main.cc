@@ -17,6 +17,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "tests/soak/interleavings.h"
 #include "tests/soak/oracle.h"
 
 namespace stepd {
@@ -25,6 +26,8 @@ namespace {
 using Counts = std::map<std::string, std::int64_t>;
 
 struct SoakOptions {
+  bool runs_interleavings = true;
+  bool runs_oracle = true;
   std::vector<std::string> families = FamilyNames();
   unsigned first_seed = 0;
   unsigned num_seeds = 20;
@@ -34,6 +37,11 @@ struct SoakOptions {
 // False: there is no such option, or it has no such value.
 bool Parse(absl::string_view name, absl::string_view value,
            SoakOptions* options) {
+  if (name == "--only") {
+    options->runs_interleavings = value == "interleavings";
+    options->runs_oracle = value == "oracle";
+    return options->runs_interleavings || options->runs_oracle;
+  }
   if (name == "--families") {
     options->families = absl::StrSplit(value, ',');
     const std::vector<std::string> known = FamilyNames();
@@ -75,7 +83,8 @@ bool RunOracle(const OracleOptions& options, Counts* totals) {
                   .c_str());
   if (!status.ok()) {
     std::printf(
-        "  again: tools/soak --families %s --first-seed %u --seeds 1 "
+        "  again: tools/soak --only oracle --families %s --first-seed %u "
+        "--seeds 1 "
         "--actors %d --operations %lld\n",
         options.family.c_str(), options.seed, options.num_actors,
         static_cast<long long>(options.operations_per_actor));
@@ -84,24 +93,49 @@ bool RunOracle(const OracleOptions& options, Counts* totals) {
   return status.ok();
 }
 
-int Run(const SoakOptions& soak) {
+// The numbers of what ran and of what found a fault.
+struct Outcome {
   int num_runs = 0;
   int num_failed = 0;
+};
+
+void RunAllInterleavings(Outcome* outcome) {
+  std::int64_t num_orders = 0;
+  for (const InterleavingCase& test_case : LongInterleavings()) {
+    const std::int64_t before = num_orders;
+    const absl::Status status = RunInterleavings(test_case, &num_orders);
+    std::printf("%s: %lld orders: %s\n", NameOf(test_case).c_str(),
+                static_cast<long long>(num_orders - before),
+                status.ok() ? "ok" : std::string(status.message()).c_str());
+    std::fflush(stdout);
+    ++outcome->num_runs;
+    outcome->num_failed += status.ok() ? 0 : 1;
+  }
+  std::printf("%lld orders in all\n", static_cast<long long>(num_orders));
+}
+
+void RunAllSeeds(const SoakOptions& soak, Outcome* outcome) {
   Counts totals;
   for (unsigned i = 0; i < soak.num_seeds; ++i) {
     for (const std::string& family : soak.families) {
       OracleOptions options = soak.oracle;
       options.family = family;
       options.seed = soak.first_seed + i;
-      ++num_runs;
-      num_failed += RunOracle(options, &totals) ? 0 : 1;
+      ++outcome->num_runs;
+      outcome->num_failed += RunOracle(options, &totals) ? 0 : 1;
     }
   }
   for (const auto& [what, count] : totals) {
     std::printf("%-22s %12lld\n", what.c_str(), static_cast<long long>(count));
   }
-  std::printf("%d runs, %d failed\n", num_runs, num_failed);
-  return num_failed == 0 ? 0 : 1;
+}
+
+int Run(const SoakOptions& soak) {
+  Outcome outcome;
+  if (soak.runs_interleavings) RunAllInterleavings(&outcome);
+  if (soak.runs_oracle) RunAllSeeds(soak, &outcome);
+  std::printf("%d runs, %d failed\n", outcome.num_runs, outcome.num_failed);
+  return outcome.num_failed == 0 ? 0 : 1;
 }
 
 }  // namespace

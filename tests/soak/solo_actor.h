@@ -11,11 +11,9 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -26,35 +24,10 @@
 #include "server/engine/step_task.h"
 #include "tests/soak/families.h"
 #include "tests/soak/key_record.h"
+#include "tests/soak/solo_session.h"
 #include "tests/soak/step_request.h"
 
 namespace stepd {
-
-// The last request of a session and its reply.
-struct SoloAnswer {
-  std::uint64_t content = 0;
-  std::uint64_t step_index = 0;
-  StepReply reply;
-};
-
-// What there is of a session.
-struct SoloSession {
-  struct Kept {
-    std::string step;
-    std::int64_t num_tokens = 0;
-    std::uint64_t version = 0;  // that made its keys
-  };
-  std::uint64_t epoch = 0;
-  std::string inputs;
-  std::int64_t num_steps = 0;
-  std::int64_t begin = 0;              // of the context
-  std::deque<Kept> context;            // its steps
-  std::optional<SoloAnswer> answered;  // if it had an index
-  // Where contexts are pinned: the version that this one is, 0 as long as
-  // nobody knows; and the first rollout that may have decided it.
-  std::uint64_t version = 0;
-  std::size_t first_rollout = 0;
-};
 
 // Runners of every version, and their keys.
 class SoloRunners {
@@ -92,14 +65,17 @@ class SoloActor {
                                  const FindKeys& keys);
   // The reply of the last request, which is kept if it has an index.
   void Keep(const StepRequest& request, const StepReply& reply);
+  void set_kv_policy(std::optional<KvPolicy> kv_policy) {
+    session_.kv_policy = kv_policy;
+  }
   void set_epoch(std::uint64_t epoch) { session_.epoch = epoch; }
   // Its context is of this version.
-  void Pin(std::uint64_t version) { session_.version = version; }
-  // Nobody knows, but it is offered by this rollout or a later one.
-  void Unpin(std::size_t first_rollout) {
-    session_.version = 0;
+  void Follow(std::uint64_t version, std::size_t first_rollout) {
+    session_.version = version;
     session_.first_rollout = first_rollout;
   }
+  // Nobody knows, but it is offered by this rollout or a later one.
+  void Unpin(std::size_t first_rollout) { Follow(0, first_rollout); }
 
   // As if it had never come.
   void End();

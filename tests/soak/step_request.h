@@ -38,6 +38,7 @@ struct StepRequest {
   std::optional<std::uint64_t> step_index;
   std::optional<std::uint64_t> epoch;
   std::uint64_t min_version = 0;
+  std::optional<KvPolicy> kv_policy;
   MonotonicTime deadline = kInfiniteFuture;
   std::shared_ptr<std::atomic<bool>> is_cancelled;
 
@@ -62,6 +63,7 @@ inline StepTask TaskOf(const std::string& actor_id, const StepRequest& request,
   task.step_index = request.step_index;
   task.epoch = request.epoch;
   task.version.min_version = request.min_version;
+  task.version.kv_policy = request.kv_policy;
   task.deadline = request.deadline;
   task.is_cancelled = request.is_cancelled;
   task.done = std::move(done);

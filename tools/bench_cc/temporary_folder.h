@@ -1,7 +1,7 @@
 // Copyright 2026 The stepd authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// A folder that goes with the object.
+// A folder that goes with the object. Its path is short, so that sockets fit.
 //
 // Thread safety: none.
 
@@ -27,7 +27,7 @@ class TemporaryFolder {
   // Errors: kUnavailable  it cannot be made
   static absl::StatusOr<std::unique_ptr<TemporaryFolder>> Create() {
     std::string path =
-        (std::filesystem::temp_directory_path() / "stepd-bench-XXXXXX")
+        (std::filesystem::temp_directory_path() / "stepd-XXXXXX")
             .string();
     if (mkdtemp(&path[0]) == nullptr) {
       return absl::UnavailableError(absl::StrCat("cannot make ", path));

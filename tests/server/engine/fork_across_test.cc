@@ -42,6 +42,7 @@ class ForkAcrossTest : public testing::Test {
     local.epoch = 3;
     local.made = std::move(made_beside);
     local.record = std::make_shared<const SessionRecord>();
+    local.kv_policy = KvPolicy::kKeep;
     std::get<ForkTask>(tasks_.at(0)).done(std::move(local));
   }
   void AnswerCopies(const absl::StatusOr<bool>& c,
@@ -72,6 +73,7 @@ TEST_F(ForkAcrossTest, ItIsDoneWhenEveryCopyIsMade) {
 
   ASSERT_TRUE(result_.has_value() && result_->ok());
   EXPECT_EQ((*result_)->epoch, 3);
+  EXPECT_EQ(std::get<ImportTask>(tasks_.at(1)).kv_policy, KvPolicy::kKeep);
   EXPECT_THAT(Undone(), IsEmpty());
 }
 

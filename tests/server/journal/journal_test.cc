@@ -22,7 +22,7 @@
 #include "tests/server/journal/recording_events.h"
 #include "tests/server/journal/redis_server.h"
 #include "tests/server/journal/some_session.h"
-#include "tests/server/journal/temporary_folder.h"
+#include "tools/bench_cc/temporary_folder.h"
 
 namespace stepd {
 namespace {
@@ -40,7 +40,7 @@ class RocksDbStore final : public Store {
  public:
   std::unique_ptr<Journal> Open(std::uint64_t fields) override {
     RocksDbJournalOptions options;
-    options.path = folder_.path() + "/journal";
+    options.path = folder_->path() + "/journal";
     options.fields = fields;
     auto journal = OpenRocksDbJournal(options, &events_);
     EXPECT_TRUE(journal.ok()) << journal.status();
@@ -48,7 +48,8 @@ class RocksDbStore final : public Store {
   }
 
  private:
-  TemporaryFolder folder_;
+  const std::unique_ptr<bench::TemporaryFolder> folder_ =
+      bench::TemporaryFolder::Create().value();
   RecordingEvents events_;
 };
 
@@ -65,8 +66,9 @@ class RedisStore final : public Store {
   }
 
  private:
-  TemporaryFolder folder_;
-  RedisServer server_{folder_.path()};
+  const std::unique_ptr<bench::TemporaryFolder> folder_ =
+      bench::TemporaryFolder::Create().value();
+  RedisServer server_{folder_->path()};
 };
 
 struct StoreKind {

@@ -21,7 +21,7 @@
 #include "tests/server/journal/holding_proxy.h"
 #include "tests/server/journal/redis_server.h"
 #include "tests/server/journal/some_session.h"
-#include "tests/server/journal/temporary_folder.h"
+#include "tools/bench_cc/temporary_folder.h"
 
 namespace stepd {
 namespace {
@@ -43,8 +43,9 @@ class RedisJournalTest : public testing::Test {
     return *std::move(journal);
   }
 
-  TemporaryFolder folder_;
-  RedisServer server_{folder_.path(), /*is_durable=*/true};
+  const std::unique_ptr<bench::TemporaryFolder> folder_ =
+      bench::TemporaryFolder::Create().value();
+  RedisServer server_{folder_->path(), /*is_durable=*/true};
   std::unique_ptr<Journal> journal_ = Connect(server_.address());
   SomeSession session_{"actor"};
 };
@@ -225,8 +226,8 @@ TEST_F(RedisJournalTest, FailsInTimeWhenTheServerHangs) {
 }
 
 TEST_F(RedisJournalTest, RefusesItsOwnCallThatArrivesLate) {
-  HoldingProxy proxy(folder_.path() + "/proxy.sock", server_.socket());
-  const auto journal = Connect("unix:" + folder_.path() + "/proxy.sock");
+  HoldingProxy proxy(folder_->path() + "/proxy.sock", server_.socket());
+  const auto journal = Connect("unix:" + folder_->path() + "/proxy.sock");
   ASSERT_TRUE(Advance(journal.get(), &session_, 1));
   proxy.Hold();
   EXPECT_FALSE(AppendOne(journal.get(), session_.NewSteps(2, "late "),
@@ -242,8 +243,8 @@ TEST_F(RedisJournalTest, RefusesItsOwnCallThatArrivesLate) {
 }
 
 TEST_F(RedisJournalTest, RefusesACallThatArrivesAfterTheSessionsEnd) {
-  HoldingProxy proxy(folder_.path() + "/proxy.sock", server_.socket());
-  const auto journal = Connect("unix:" + folder_.path() + "/proxy.sock");
+  HoldingProxy proxy(folder_->path() + "/proxy.sock", server_.socket());
+  const auto journal = Connect("unix:" + folder_->path() + "/proxy.sock");
   ReadText(journal.get(), "actor");
   proxy.Hold();
   EXPECT_FALSE(AppendOne(journal.get(), session_.NewSteps(1),

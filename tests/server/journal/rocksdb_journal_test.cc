@@ -22,7 +22,7 @@
 #include "server/common/error.h"
 #include "tests/server/journal/recording_events.h"
 #include "tests/server/journal/some_session.h"
-#include "tests/server/journal/temporary_folder.h"
+#include "tools/bench_cc/temporary_folder.h"
 
 namespace stepd {
 namespace {
@@ -31,7 +31,7 @@ namespace fs = std::filesystem;
 
 class RocksDbJournalTest : public testing::Test {
  protected:
-  RocksDbJournalTest() { options_.path = folder_.path() + "/journal"; }
+  RocksDbJournalTest() { options_.path = folder_->path() + "/journal"; }
 
   absl::Status Open() {
     journal_.reset();
@@ -52,7 +52,8 @@ class RocksDbJournalTest : public testing::Test {
     return newest;
   }
 
-  TemporaryFolder folder_;
+  const std::unique_ptr<bench::TemporaryFolder> folder_ =
+      bench::TemporaryFolder::Create().value();
   RocksDbJournalOptions options_;
   RecordingEvents events_;
   std::unique_ptr<Journal> journal_;
@@ -115,7 +116,7 @@ TEST_F(RocksDbJournalTest, LosesOnlyTheEndOfATornLog) {
   }
   journal_.reset();
   const fs::path log = NewestLog();
-  const fs::path whole = folder_.path() + "/whole";
+  const fs::path whole = folder_->path() + "/whole";
   fs::copy(options_.path, whole, fs::copy_options::recursive);
 
   for (std::uintmax_t size = fs::file_size(log); size > 0;
@@ -143,7 +144,7 @@ TEST_F(RocksDbJournalTest, ServesNothingOfAFlippedLog) {
   }
   journal_.reset();
   const fs::path log = NewestLog();
-  const fs::path whole = folder_.path() + "/whole";
+  const fs::path whole = folder_->path() + "/whole";
   fs::copy(options_.path, whole, fs::copy_options::recursive);
   std::mt19937 random(1);
   const auto size = static_cast<unsigned>(fs::file_size(log));
