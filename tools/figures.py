@@ -4,8 +4,8 @@
 """Takes every figure that stepd promises, and says which are reached.
 
   tools/figures.py --out DIR                 all of them: half an hour
-  tools/figures.py --out DIR --only PART     served, foreign, transport, forward, idle
-                                             or open
+  tools/figures.py --out DIR --only PART     served, small, foreign, transport, forward,
+                                             idle or open
   tools/figures.py --out DIR --only none     the table of what DIR has already
 
 Each part is one run of tools/bench, whose result is DIR/PART.json.
@@ -27,7 +27,14 @@ ACTORS = (1, 8, 32, 64)
 
 # What tools/bench is asked in each part.
 PARTS = {
-    "served": ["--peers", "--python", "--seconds", "1", "--raw-seconds", "0.5"],
+    "served": [
+        *("--peers", "--python", "--shape", "reference"),
+        *("--seconds", "1", "--raw-seconds", "0.5"),
+    ],
+    "small": [
+        *("--peers", "--python", "--shape", "small", "--mode", "stream"),
+        *("--actors", "8,64", "--seconds", "1", "--raw-seconds", "0.1"),
+    ],
     "foreign": [
         *("--foreign-peers", "--python", "--shape", "reference"),
         *("--mode", "unary", "--seconds", "1", "--raw-seconds", "0.1"),
@@ -121,7 +128,7 @@ def served_figures() -> list[Figure]:
         *(
             Figure(
                 f"stepd / best peer, small, {client}, A = {a}",
-                "served",
+                "small",
                 case(over_peer, "small", mode, a),
                 least=least,
             )
