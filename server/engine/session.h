@@ -82,6 +82,7 @@ struct Session {
   bool is_looked_up = false;
   // Its log came from there, and no step was taken since.
   bool is_from_journal = false;
+  bool is_recent = false;  // owned by SessionTable
   MonotonicTime last_use{};
 
   // Queued and running work of this actor, oldest first.
@@ -89,7 +90,6 @@ struct Session {
   Work* last_work = nullptr;
 
   // Owned by SessionTable.
-  bool is_recent = false;
   ListLink<Session> idle_link;
   ListLink<Session> resident_link;
 };
