@@ -520,7 +520,11 @@ void Executor::Fail(Work* work, absl::Status status, MonotonicTime now) {
     ForgetCached(session);
   }
   store_.blocks().Trim(session->num_cached_tokens, session);
-  if (session->num_steps() == 0) store_.Empty(session);
+  if (session->num_steps() == 0) {
+    store_.Empty(session);
+    // The journal still has the session that a later epoch was to end.
+    session->is_looked_up = false;
+  }
   work->status = std::move(status);
   Finish(work, now);
 }

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "server/common/error.h"
@@ -85,6 +86,31 @@ TEST_F(ExecutorJournalTest, AStepThatIsNotWrittenDidNotHappen) {
 
   EXPECT_EQ(ReasonOf(failed->status()), reason::kJournal);
   EXPECT_THAT(next->reply(), SameReply(Replay("a", {0, 1}, {5})));
+}
+
+TEST_F(ExecutorJournalTest, ASessionOutlivesTheStepThatFailedToEndIt) {
+  Start();
+  StepAt(0, {1, 2});
+  Answer* late = nullptr;
+  StepTask first_of_next = Task("a", {9}, &late);
+  first_of_next.step_index = 0;
+  first_of_next.epoch = 8;
+  first_of_next.deadline = clock_.Now() + seconds(1);
+  Submit(std::move(first_of_next));
+  ImportTask copy;  // of a fork on another executor
+  copy.actor_id = "a";
+  copy.record = std::make_shared<const SessionRecord>(fake_.sessions().at("a"));
+  copy.epoch = 9;
+  absl::Status copied;
+  copy.done = [&](const absl::StatusOr<bool>& made) { copied = made.status(); };
+  SubmitOther(std::move(copy));
+  clock_.Advance(seconds(2));
+  RunAll();
+  Answer* next = StepAt(2, {3});
+
+  EXPECT_EQ(ReasonOf(late->status()), reason::kDeadline);
+  EXPECT_EQ(ReasonOf(copied), reason::kSessionExists);
+  EXPECT_THAT(next->reply(), SameReply(Replay("a", {1, 2}, {3})));
 }
 
 TEST_F(ExecutorJournalTest, AJournalThatFellBehindIsGivenTheWholeSession) {
