@@ -75,7 +75,8 @@ absl::Status ForkAcross(ForkTask task, std::vector<std::string> others,
                         SubmitTask submit) {
   if (others.empty()) return submit(std::move(task));
   task.wants_record = true;
-  task.done = [others = std::move(others), submit, done = std::move(task.done)](
+  task.done = [others = std::move(others), submit,
+               has_epoch = task.epoch.has_value(), done = std::move(task.done)](
                   const absl::StatusOr<ForkResult>& source) mutable {
     if (!source.ok()) return done(source.status());
     const auto forks = std::make_shared<RemoteForks>(*source, others.size(),
@@ -85,6 +86,7 @@ absl::Status ForkAcross(ForkTask task, std::vector<std::string> others,
       copy.actor_id = actor_id;
       copy.record = source->record;
       copy.epoch = source->epoch;
+      copy.may_be_made = has_epoch;
       copy.kv_policy = source->kv_policy;
       copy.done = [forks, actor_id](const absl::StatusOr<bool>& was_made) {
         forks->End(actor_id, was_made);

@@ -79,8 +79,11 @@ struct ExportTask {
 struct ImportTask {
   std::string actor_id;  // whatever name the record has
   std::shared_ptr<const SessionRecord> record;
-  // Absent: the record's. As in a fork, a copy may be made already.
-  std::optional<std::uint64_t> epoch;
+  std::optional<std::uint64_t> epoch;  // absent: the record's
+  // The epoch is the caller's own: a session of it, and as long as the record,
+  // is the copy, made when the call came before. (Executors number sessions
+  // each for itself, so an epoch of theirs proves nothing.)
+  bool may_be_made = false;
   std::optional<KvPolicy> kv_policy;  // as if its steps had said so
   // Whether this call made it; false: it did when it came before.
   // Errors: kAlreadyExists      SESSION_EXISTS

@@ -167,7 +167,7 @@ void SessionTaskRunner::Run(ExportTask* task, Work* work) {
 void SessionTaskRunner::Run(ImportTask* task, Work* work) {
   Session* session = work->session;
   const bool was_made =
-      session->num_steps() > 0 &&
+      task->may_be_made && session->num_steps() > 0 &&
       WasMade(*session, task->epoch, task->record->num_steps());
   work->delivery = DeliveryOf(std::move(task->done), !was_made);
   if (!work->status.ok() || was_made) return;

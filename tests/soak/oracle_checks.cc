@@ -243,7 +243,10 @@ void Oracle::CheckFork(Actor* source, const std::vector<Actor*>& forks,
     return Fail(absl::StrCat("a fork of nothing: ", source->id()));
   for (Actor* fork : forks) {
     if (!fork->solo.is_new()) {
-      if (!was_made(fork)) Fail("a fork over a session");
+      if (!was_made(fork)) {
+        Fail(absl::StrCat("a fork of ", source->id(), " over the session of ",
+                          fork->id()));
+      }
       continue;
     }
     SoloSession copy = session;
