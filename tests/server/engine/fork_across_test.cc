@@ -74,6 +74,8 @@ TEST_F(ForkAcrossTest, ItIsDoneWhenEveryCopyIsMade) {
   ASSERT_TRUE(result_.has_value() && result_->ok());
   EXPECT_EQ((*result_)->epoch, 3);
   EXPECT_EQ(std::get<ImportTask>(tasks_.at(1)).kv_policy, KvPolicy::kKeep);
+  // The caller gave no epoch: an equal one is a coincidence.
+  EXPECT_FALSE(std::get<ImportTask>(tasks_.at(1)).may_be_made);
   EXPECT_THAT(Undone(), IsEmpty());
 }
 
