@@ -27,8 +27,7 @@ class TemporaryFolder {
   // Errors: kUnavailable  it cannot be made
   static absl::StatusOr<std::unique_ptr<TemporaryFolder>> Create() {
     std::string path =
-        (std::filesystem::temp_directory_path() / "stepd-XXXXXX")
-            .string();
+        (std::filesystem::temp_directory_path() / "stepd-XXXXXX").string();
     if (mkdtemp(&path[0]) == nullptr) {
       return absl::UnavailableError(absl::StrCat("cannot make ", path));
     }
