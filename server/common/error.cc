@@ -61,6 +61,11 @@ absl::Status RetryableError(absl::StatusCode code, absl::string_view reason,
   return status;
 }
 
+absl::Status Draining() {
+  return RetryableError(absl::StatusCode::kUnavailable, reason::kDraining,
+                        "the server is draining", absl::Seconds(1));
+}
+
 std::string ReasonOf(const absl::Status& status) {
   const absl::optional<absl::Cord> payload = status.GetPayload(kReasonPayload);
   return payload ? std::string(*payload) : std::string();

@@ -76,6 +76,10 @@ absl::Status RetryableError(absl::StatusCode code, absl::string_view reason,
                             absl::string_view message,
                             absl::Duration retry_after);
 
+// kUnavailable, DRAINING: this server takes no more; another one, or the next
+// one here, will.
+absl::Status Draining();
+
 // What Error() put into `status`; empty for a status made otherwise.
 std::string ReasonOf(const absl::Status& status);
 ErrorMetadata MetadataOf(const absl::Status& status);

@@ -184,17 +184,26 @@ class MergedList {
   MergedList(std::size_t num_parts, Done done)
       : num_left_(num_parts), done_(std::move(done)) {}
 
+  // The last one completes the list.
   void Add(const absl::StatusOr<SessionList>& part) ABSL_LOCKS_EXCLUDED(mu_) {
-    MutexLock lock(&mu_);
-    if (part.ok()) {
-      list_.num_sessions += part->num_sessions;
-      list_.sessions.insert(list_.sessions.end(), part->sessions.begin(),
-                            part->sessions.end());
-      list_.ended.insert(list_.ended.end(), part->ended.begin(),
-                         part->ended.end());
+    {
+      MutexLock lock(&mu_);
+      if (part.ok()) {
+        list_.num_sessions += part->num_sessions;
+        list_.sessions.insert(list_.sessions.end(), part->sessions.begin(),
+                              part->sessions.end());
+        list_.ended.insert(list_.ended.end(), part->ended.begin(),
+                           part->ended.end());
+      }
+      status_.Update(part.status());
+      if (--num_left_ > 0) return;
     }
-    status_.Update(part.status());
-    if (--num_left_ > 0) return;
+    Finish();
+  }
+
+ private:
+  // Nobody else is left to take the lock.
+  void Finish() ABSL_NO_THREAD_SAFETY_ANALYSIS {
     if (!status_.ok()) return done_(status_);
     std::stable_sort(list_.ended.begin(), list_.ended.end(),
                      [](const EndedSession& a, const EndedSession& b) {
@@ -203,7 +212,6 @@ class MergedList {
     done_(std::move(list_));
   }
 
- private:
   Mutex mu_;
   std::size_t num_left_ ABSL_GUARDED_BY(mu_);
   SessionList list_ ABSL_GUARDED_BY(mu_);
@@ -257,14 +265,21 @@ class ShardedEngine : public Engine {
 
  private:
   std::size_t ShardOf(absl::string_view actor_id) const {
-    return StableHash(ShardKey(actor_id)) % shards_.size();
+    return ShardOf(actor_id, StableHash(actor_id));
+  }
+  // `actor_hash`: StableHash(actor_id), which most IDs are hashed by.
+  std::size_t ShardOf(absl::string_view actor_id,
+                      std::uint64_t actor_hash) const {
+    const absl::string_view key = ShardKey(actor_id);
+    const bool is_whole = key.size() == actor_id.size();
+    return (is_whole ? actor_hash : StableHash(key)) % shards_.size();
   }
 
   absl::Status SubmitToShard(Task task) {
     const std::string& actor_id = ActorOf(task);
-    const std::size_t shard = ShardOf(actor_id);
     QueuedTask queued;
     queued.actor_hash = StableHash(actor_id);
+    const std::size_t shard = ShardOf(actor_id, queued.actor_hash);
     queued.task = std::move(task);
     return shards_[shard]->Submit(std::move(queued));
   }
@@ -364,8 +379,7 @@ absl::Status ShardedEngine::RollOut(const Rollout& rollout) {
   rules_.Use(rollout.Find(rollout.stable)->policy());
   stable_version_.store(rollout.stable, std::memory_order_relaxed);
   if (is_in_effect) return absl::OkStatus();
-  return RetryableError(absl::StatusCode::kUnavailable, reason::kDraining,
-                        "the server is draining", absl::Seconds(1));
+  return Draining();
 }
 
 absl::Status CheckOptions(const EngineOptions& options) {

@@ -314,11 +314,7 @@ RunningVersion* Executor::FindVersion(Work* work, MonotonicTime now) {
 
 // `work` waits for a newer version.
 void Executor::Park(Work* work, MonotonicTime now) {
-  absl::Status status =
-      is_draining_
-          ? RetryableError(absl::StatusCode::kUnavailable, reason::kDraining,
-                           "the server is draining", absl::Seconds(1))
-          : parked_.Park(work, now);
+  absl::Status status = is_draining_ ? Draining() : parked_.Park(work, now);
   if (!status.ok()) {
     Fail(work, std::move(status), now);
     return;

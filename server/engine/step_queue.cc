@@ -18,7 +18,6 @@ namespace {
 
 // A client that comes back sooner than this only adds load.
 constexpr absl::Duration kMinRetryDelay = absl::Milliseconds(10);
-constexpr absl::Duration kDrainRetryDelay = absl::Seconds(1);
 
 MonotonicTime DeadlineOf(const Task& task) {
   const auto* step = std::get_if<StepTask>(&task);
@@ -38,8 +37,7 @@ absl::Status ToStatus(Verdict verdict, MonotonicDuration wait) {
     case Verdict::kAdmitted:
       return absl::OkStatus();
     case Verdict::kClosed:
-      return RetryableError(absl::StatusCode::kUnavailable, reason::kDraining,
-                            "the server is draining", kDrainRetryDelay);
+      return Draining();
     case Verdict::kFull:
       return Overloaded("the queue is full", wait);
     case Verdict::kTooLate:

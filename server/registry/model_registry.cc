@@ -38,11 +38,6 @@ constexpr absl::Duration kCollectInterval = absl::Seconds(1);
 constexpr int kNice = 15;
 constexpr std::size_t kMaxLabelBytes = 64;
 
-absl::Status Draining() {
-  return RetryableError(absl::StatusCode::kUnavailable, reason::kDraining,
-                        "the server is draining", absl::Seconds(1));
-}
-
 absl::Status NoVersion(absl::string_view what) {
   return Error(absl::StatusCode::kFailedPrecondition, reason::kModelVersion,
                what);

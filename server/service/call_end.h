@@ -38,6 +38,15 @@ class CallEnd {
   Observer* const observer_;
 };
 
+// A call that is refused before its first message. `Reactor`: what gRPC asks
+// for. Deletes itself when gRPC is done with it.
+template <typename Reactor>
+class RefusedCall final : public Reactor {
+ public:
+  explicit RefusedCall(const grpc::Status& status) { this->Finish(status); }
+  void OnDone() override { delete this; }
+};
+
 }  // namespace stepd
 
 #endif  // STEPD_SERVER_SERVICE_CALL_END_H_

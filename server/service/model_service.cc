@@ -173,20 +173,15 @@ class CallbackModelService final : public ModelService,
   Observer* const observer_;
 };
 
-// A push that is refused before its first byte.
-class RefusedPush final
-    : public grpc::ServerReadReactor<v1::PushWeightsRequest> {
- public:
-  explicit RefusedPush(const grpc::Status& status) { Finish(status); }
-  void OnDone() override { delete this; }
-};
-
 grpc::ServerReadReactor<v1::PushWeightsRequest>*
 CallbackModelService::PushWeights(grpc::CallbackServerContext* context,
                                   v1::PushWeightsResponse* response) {
   CallEnd end("PushWeights", *context, observer_);
   const absl::Status status = CheckChangesAccepted();
-  if (!status.ok()) return new RefusedPush(end(status));
+  if (!status.ok()) {
+    return new RefusedCall<grpc::ServerReadReactor<v1::PushWeightsRequest>>(
+        end(status));
+  }
   return new PushCall(registry_, std::move(end), *context, response);
 }
 

@@ -33,13 +33,6 @@ constexpr StepBounds kMessageBounds = {512, 256 << 10};
 
 using Writer = grpc::ServerWriteReactor<v1::StreamTrajectoriesResponse>;
 
-// A call that is refused before its first message.
-class RefusedReader final : public Writer {
- public:
-  explicit RefusedReader(const grpc::Status& status) { Finish(status); }
-  void OnDone() override { delete this; }
-};
-
 // One call. gRPC's threads tell it what became of its writes, the service's
 // thread does everything else, and last of all End(); then gRPC deletes it.
 class Reader final : public Writer {
@@ -94,11 +87,6 @@ class Reader final : public Writer {
   v1::StreamTrajectoriesResponse message_;
 };
 
-absl::Status Draining() {
-  return RetryableError(absl::StatusCode::kUnavailable, reason::kDraining,
-                        "the server is draining", absl::Seconds(1));
-}
-
 class CallbackTrajectoryService final
     : public TrajectoryService,
       public v1::TrajectoryService::CallbackService {
@@ -127,10 +115,12 @@ class CallbackTrajectoryService final
       override ABSL_LOCKS_EXCLUDED(mu_);
 
  private:
+  // The last step that a new reader has.
   // Errors: kPermissionDenied  READERS_REFUSED
   //         kUnavailable       DRAINING
   //         kInvalidArgument   FIELD_RANGE: the stream is not there yet
-  absl::Status CheckWelcome(const v1::StreamTrajectoriesRequest& request) const
+  absl::StatusOr<TrajectoryBuffer::Place> Welcome(
+      const v1::StreamTrajectoriesRequest& request) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   // The thread.
@@ -176,7 +166,7 @@ bool CallbackTrajectoryService::Drain(absl::Duration timeout) {
   return readers_.empty();
 }
 
-absl::Status CallbackTrajectoryService::CheckWelcome(
+absl::StatusOr<TrajectoryBuffer::Place> CallbackTrajectoryService::Welcome(
     const v1::StreamTrajectoriesRequest& request) const {
   if (!options_.accepts_readers) {
     return Error(absl::StatusCode::kPermissionDenied, reason::kReadersRefused,
@@ -184,14 +174,15 @@ absl::Status CallbackTrajectoryService::CheckWelcome(
                  "(trajectories.readers)");
   }
   if (is_draining_) return Draining();
-  const TrajectoryBuffer::Place now = buffer_->Open();
-  if (request.stream_id() == now.stream_id &&
-      request.sequence() > now.sequence) {
+  TrajectoryBuffer::Place place = buffer_->Open();
+  if (request.stream_id() != place.stream_id) return place;
+  if (request.sequence() > place.sequence) {
     return Invalid(reason::kFieldRange, "sequence",
                    absl::StrCat(request.sequence()),
-                   absl::StrCat("at most ", now.sequence));
+                   absl::StrCat("at most ", place.sequence));
   }
-  return absl::OkStatus();
+  place.sequence = request.sequence();
+  return place;
 }
 
 Writer* CallbackTrajectoryService::StreamTrajectories(
@@ -199,13 +190,9 @@ Writer* CallbackTrajectoryService::StreamTrajectories(
     const v1::StreamTrajectoriesRequest* request) {
   CallEnd end("StreamTrajectories", *context, observer_);
   MutexLock lock(&mu_);
-  const absl::Status status = CheckWelcome(*request);
-  if (!status.ok()) return new RefusedReader(end(status));
-  TrajectoryBuffer::Place after = buffer_->Open();
-  if (request->stream_id() == after.stream_id) {
-    after.sequence = request->sequence();
-  }
-  readers_.push_back(new Reader(buffer_, std::move(end), std::move(after)));
+  absl::StatusOr<TrajectoryBuffer::Place> after = Welcome(*request);
+  if (!after.ok()) return new RefusedCall<Writer>(end(after.status()));
+  readers_.push_back(new Reader(buffer_, std::move(end), *std::move(after)));
   observer_->OnTrajectoryReaders(static_cast<std::int64_t>(readers_.size()));
   close_at_ = kInfiniteFuture;
   buffer_->Wake();
