@@ -31,7 +31,6 @@
 namespace stepd::bench {
 namespace {
 
-constexpr std::uint64_t kWeightsSeed = 3;
 constexpr char kStepd[] = "stepd";
 constexpr char kStepdIdle[] = "stepd, idle sessions";
 constexpr char kPython[] = "python";

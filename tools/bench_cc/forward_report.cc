@@ -19,8 +19,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr std::uint64_t kWeightsSeed = 3;
-
 Json ToJson(const std::vector<ForwardFigure>& figures) {
   Json rows = Json::array();
   for (const ForwardFigure& figure : figures) {

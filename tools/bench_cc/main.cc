@@ -24,8 +24,6 @@
 namespace stepd::bench {
 namespace {
 
-constexpr std::uint64_t kWeightsSeed = 3;
-
 struct Flags {
   BenchmarkOptions benchmark;
   std::vector<std::string> modes = {"unary", "stream", "batch"};

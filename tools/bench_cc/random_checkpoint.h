@@ -40,6 +40,9 @@ const std::vector<PolicyShape>& PolicyShapes();
 // Errors: kInvalidArgument  there is no such shape; names those there are
 absl::StatusOr<PolicyShape> FindPolicyShape(absl::string_view name);
 
+// Of the weights that are measured: the same everywhere.
+inline constexpr std::uint64_t kWeightsSeed = 3;
+
 // Writes config.json and model.safetensors into `directory`, which exists. The
 // same seed gives the same bytes.
 // Errors: kUnavailable  a file cannot be written
