@@ -5,6 +5,7 @@
 Thread safety: connections may be shared by threads.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeAlias, TypeVar
@@ -34,15 +35,8 @@ def open_channel(
     return grpc.secure_channel(target, tls.credentials(), settings_tls)
 
 
-class Connection:
-    """What the clients of all services have in common. A context manager."""
-
-    def __init__(
-        self, channel: grpc.Channel, timeout: float | None, service: str
-    ) -> None:
-        self._channel = channel
-        self._timeout = timeout
-        self._service = service
+class Closing(ABC):
+    """A context manager that closes itself at the end."""
 
     def __enter__(self) -> Self:
         return self
@@ -54,6 +48,20 @@ class Connection:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    @abstractmethod
+    def close(self) -> None: ...
+
+
+class Connection(Closing):
+    """What the clients of all services have in common. A context manager."""
+
+    def __init__(
+        self, channel: grpc.Channel, timeout: float | None, service: str
+    ) -> None:
+        self._channel = channel
+        self._timeout = timeout
+        self._service = service
 
     def close(self) -> None:
         """Closes the connection. Calls that are running are cancelled."""

@@ -13,7 +13,6 @@ called from another.
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import grpc
@@ -21,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stepd import description
+from stepd.connection import Closing
 from stepd.description import DTYPES, Field
 from stepd.errors import StepdError, from_rpc_error
 from stepd.options import BOUNDARIES, Boundary
@@ -78,7 +78,7 @@ class FinishedSteps:
         return len(self.actor_ids)
 
 
-class TrajectoryReader:
+class TrajectoryReader(Closing):
     """Made by Client.trajectories(): an iterator, and a context manager.
 
     Steps that finish after it was made are read, or counted as dropped. When
@@ -103,17 +103,6 @@ class TrajectoryReader:
     def place(self) -> Place:
         """The last step that was read: for Client.trajectories(after=...)."""
         return self._place
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Reads no more; an iteration that waits ends."""

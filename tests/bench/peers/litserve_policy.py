@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import threading
@@ -20,6 +19,7 @@ from tests.bench.peers.session_steps import (
     MAX_WAIT_SECONDS,
     SessionSteps,
     free_port,
+    parse,
 )
 
 
@@ -71,13 +71,7 @@ def end_with_all_processes() -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("command", choices=["serve"])
-    parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument(
-        "--server.port_file", dest="port_file", type=Path, required=True
-    )
-    options, _ = parser.parse_known_args()
+    options = parse(__doc__)
     end_with_all_processes()
     port = free_port()
     threading.Thread(

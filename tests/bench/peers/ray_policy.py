@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import argparse
 import signal
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from tests.bench.peers.session_steps import (
     MAX_WAIT_SECONDS,
     SessionSteps,
     free_port,
+    parse,
 )
 
 
@@ -34,13 +34,7 @@ class ServedPolicy:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("command", choices=["serve"])
-    parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument(
-        "--server.port_file", dest="port_file", type=Path, required=True
-    )
-    options, _ = parser.parse_known_args()
+    options = parse(__doc__)
     # Sent when the benchmark is over; until then it waits.
     stop = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, stop)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import argparse
 import socket
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,6 +46,17 @@ class SessionSteps:
             "done": column("done", np.int64),
         }
         return [int(action) for action in self._policy.step(slots, fields)]
+
+
+def parse(description: str | None) -> argparse.Namespace:
+    """The options of every peer, named as stepd's: model and port_file."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("command", choices=["serve"])
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument(
+        "--server.port_file", dest="port_file", type=Path, required=True
+    )
+    return parser.parse_known_args()[0]
 
 
 def free_port() -> int:

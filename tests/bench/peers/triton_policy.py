@@ -4,9 +4,7 @@
 
 from __future__ import annotations
 
-import argparse
 import signal
-from pathlib import Path
 
 import numpy as np
 from pytriton.decorators import batch
@@ -17,17 +15,12 @@ from tests.bench.peers.session_steps import (
     MAX_WAIT_SECONDS,
     SessionSteps,
     free_port,
+    parse,
 )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("command", choices=["serve"])
-    parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument(
-        "--server.port_file", dest="port_file", type=Path, required=True
-    )
-    options, _ = parser.parse_known_args()
+    options = parse(__doc__)
     sessions = SessionSteps(options.model)
 
     @batch  # type: ignore[untyped-decorator]

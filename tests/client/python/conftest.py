@@ -26,3 +26,9 @@ def client(service: FakeService) -> Iterator[stepd.Client]:
     # Errors are told at once: retry_test.py is about trying again.
     with stepd.connect(service.target, retry=None) as connected:
         yield connected
+
+
+@pytest.fixture
+def actor(request: pytest.FixtureRequest) -> str:
+    """An actor that no other test plays."""
+    return str(request.node.name)[:200]

@@ -59,12 +59,6 @@ def client(daemon: Daemon) -> Iterator[stepd.Client]:
         yield connected
 
 
-@pytest.fixture
-def actor(request: pytest.FixtureRequest) -> str:
-    """An actor that no other test plays."""
-    return str(request.node.name)[:200]
-
-
 def test_describe(client: stepd.Client, golden: Path) -> None:
     episode = json.loads((golden / "mouse_v03" / CASE / "episode.json").read_text())
 

@@ -38,12 +38,6 @@ def daemon(model: Path, start_daemon: Callable[..., Daemon]) -> Daemon:
     return start_daemon(model, "--limits.max_steps_per_call", str(MAX_STEPS_PER_CALL))
 
 
-@pytest.fixture
-def actor(request: pytest.FixtureRequest) -> str:
-    """An actor that no other test plays."""
-    return str(request.node.name)[:200]
-
-
 def step_at(index: int, action: int | None = None) -> dict[str, Any]:
     """What the actor sees at this step, and did before."""
     return {

@@ -38,12 +38,6 @@ def client(daemon: Daemon) -> Iterator[stepd.Client]:
         yield connected
 
 
-@pytest.fixture
-def actor(request: pytest.FixtureRequest) -> str:
-    """An actor that no other test plays."""
-    return str(request.node.name)[:200]
-
-
 def step_at(index: int) -> dict[str, Any]:
     return {
         "time": index % 8,
