@@ -399,7 +399,7 @@ void Executor::AdvanceBatch(MonotonicTime now) {
     work->context_versions.Extend(
         work->version->number(),
         spec_.kv_bytes_per_token == 0 ? 0 : work->cached.num_tokens);
-    if (work->cached.begin == session.window_start) {
+    if (work->cached.begin == session.window_start()) {
       session.num_cached_steps += work->slice_old_steps;
       session.num_cached_tokens += work->slice_old_tokens;
       // New steps are none of the session's as long as the task may fail.
@@ -460,22 +460,34 @@ void Executor::CommitComputed(MonotonicTime now) {
       Commit(work, now);
       continue;
     }
-    if (work->is_taken_over) {
-      store_.End(SessionEnd::kTakenOver, work->session);
-      work->session->is_looked_up = false;
-    }
+    LeaveToJournal(work);
     Fail(work, std::move(work->status), now);
   }
   computed_.clear();
   trajectories_.Tell();
 }
 
+// Of a session that another server has, or of which one epoch or the next is in
+// the journal, nothing is kept: the next task reads what is there.
+void Executor::LeaveToJournal(Work* work) {
+  if (!work->is_taken_over && work->previous == nullptr) return;
+  PutBackPrevious(work);
+  if (work->is_taken_over) {
+    store_.End(SessionEnd::kTakenOver, work->session);
+  } else {
+    store_.Empty(work->session);
+  }
+  work->session->is_looked_up = false;
+}
+
 // The whole task is computed: its steps become steps of the session.
 void Executor::Commit(Work* work, MonotonicTime now) {
   Session& session = *work->session;
+  if (work->previous != nullptr) {
+    store_.EndAside(SessionEnd::kReset, std::move(work->previous), session);
+  }
   session.log.Append(work->step().steps);
   session.log.DropBefore(work->cached.begin);
-  session.window_start = work->cached.begin;
   session.num_tokens = work->cached.num_tokens;
   session.num_cached_steps = session.num_steps();
   session.num_cached_tokens = session.num_tokens;
@@ -516,13 +528,20 @@ void Executor::Fail(Work* work, absl::Status status, MonotonicTime now) {
     ForgetCached(session);
   }
   store_.blocks().Trim(session->num_cached_tokens, session);
+  PutBackPrevious(work);
   if (session->num_steps() == 0) {
     store_.Empty(session);
-    // The journal still has the session that a later epoch was to end.
+    // The journal may have taken what could not be told.
     session->is_looked_up = false;
   }
   work->status = std::move(status);
   Finish(work, now);
+}
+
+// The step has not begun the session's next epoch after all.
+void Executor::PutBackPrevious(Work* work) {
+  if (work->previous == nullptr) return;
+  store_.PutBack(std::move(work->previous), work->session);
 }
 
 void Executor::Finish(Work* work, MonotonicTime now) {
@@ -579,7 +598,7 @@ bool Executor::MustCompute(Work* work, MonotonicTime now) {
   if (*order == StepOrder::kNewEpoch) {
     work->status = CheckWanted(task, now);
     if (!work->status.ok()) return false;
-    store_.End(SessionEnd::kReset, session);
+    work->previous = store_.SetAside(session);
   }
   if (session->num_steps() == 0) {
     session->epoch = task.epoch.has_value() ? *task.epoch : store_.NextEpoch();

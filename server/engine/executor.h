@@ -143,8 +143,10 @@ class Executor {
   // Ending tasks.
   void CompleteReply(Work* work);
   void CommitComputed(MonotonicTime now);
+  void LeaveToJournal(Work* work);
   void Commit(Work* work, MonotonicTime now);
   void Fail(Work* work, absl::Status status, MonotonicTime now);
+  void PutBackPrevious(Work* work);
   void Finish(Work* work, MonotonicTime now);
   void ServeNext(Session* session, MonotonicTime now);
   bool MustCompute(Work* work, MonotonicTime now);

@@ -108,12 +108,6 @@ absl::StatusOr<std::optional<SessionRecord>> ExecutorJournal::Read(
   return journal_->Read(actor_id, Deadline());
 }
 
-absl::StatusOr<bool> ExecutorJournal::Has(absl::string_view actor_id) {
-  const auto record = Read(actor_id);
-  if (!record.ok()) return record.status();
-  return record->has_value();
-}
-
 absl::Status ExecutorJournal::LookUp(Session* session) {
   if (session->is_looked_up || session->num_steps() > 0) {
     return absl::OkStatus();

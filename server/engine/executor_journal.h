@@ -46,9 +46,9 @@ class ExecutorJournal {
   // Errors: kUnavailable  JOURNAL
   absl::Status Replace(const SessionRecord& record);
 
-  // Whether it has a session of the actor.
+  // The actor's session; nullopt: it has none.
   // Errors: as Journal::Read()
-  absl::StatusOr<bool> Has(absl::string_view actor_id);
+  absl::StatusOr<std::optional<SessionRecord>> Read(absl::string_view actor_id);
 
   // A session that is not in memory may be in the journal: it becomes what it
   // was, if the journal was not asked before.
@@ -61,7 +61,6 @@ class ExecutorJournal {
 
  private:
   MonotonicTime Deadline() const;
-  absl::StatusOr<std::optional<SessionRecord>> Read(absl::string_view actor_id);
   absl::Status Restore(const SessionRecord& record, Session* session);
   absl::Status WriteOne(const JournalEntry& entry);
 

@@ -20,7 +20,7 @@ SessionRecord RecordFrom(const Session& session, std::int64_t first_step) {
 }
 
 SessionRecord RecordOf(const Session& session) {
-  SessionRecord record = RecordFrom(session, session.window_start);
+  SessionRecord record = RecordFrom(session, session.window_start());
   if (session.answered != nullptr) record.answered = *session.answered;
   return record;
 }

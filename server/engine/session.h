@@ -35,38 +35,51 @@ struct SessionShape {
   std::int64_t num_prefix_tokens = 0;  // PolicySpec::num_prefix_tokens
 };
 
-// Invariants: (1) the prefix tokens and the steps [window_start,
+// What its actor made of a session between two resets, without what is cached
+// of it.
+struct SessionState {
+  explicit SessionState(const SessionShape& shape)
+      : log(shape.fixed_step_bytes), num_tokens(shape.num_prefix_tokens) {}
+
+  std::int64_t num_steps() const { return log.num_steps(); }
+  // First step of the context; earlier ones are forgotten.
+  std::int64_t window_start() const { return log.first_step(); }
+
+  std::uint64_t epoch = 0;
+  // Encoded; nullptr if there are none. Forks share them.
+  std::shared_ptr<const std::string> session_inputs;
+  StepLog log;
+  std::int64_t num_tokens;  // of the prefix and of the steps in the context
+  // The last task and its reply; nullptr: it had no step index.
+  std::unique_ptr<AnsweredTask> answered;
+  ContextVersion version;
+  // The log came from the journal, and no step was taken since.
+  bool is_from_journal = false;
+};
+
+// Invariants: (1) the prefix tokens and the steps [window_start(),
 // num_cached_steps) of the log are in `blocks` as its first num_cached_tokens
 // tokens; (2) num_cached_tokens <= num_tokens, and they are equal when a
 // session of at least one step is_cached(); (3) a session with queued work is
 // in none of the table's lists.
-struct Session {
+struct Session : SessionState {
   Session(absl::string_view actor_id, std::uint64_t actor_hash,
           const SessionShape& shape)
-      : actor_id(actor_id),
-        actor_hash(actor_hash),
-        log(shape.fixed_step_bytes),
-        num_tokens(shape.num_prefix_tokens) {}
+      : SessionState(shape), actor_id(actor_id), actor_hash(actor_hash) {}
 
-  std::int64_t num_steps() const { return log.num_steps(); }
   bool is_cached() const { return num_cached_steps == log.num_steps(); }
   // What the blocks hold.
   ContextSpan cached() const {
-    return {window_start, num_cached_steps, num_cached_tokens};
+    return {window_start(), num_cached_steps, num_cached_tokens};
   }
+
+  bool is_open = false;  // counts against max_sessions
+  // The journal was asked for it.
+  bool is_looked_up = false;
+  bool is_recent = false;  // owned by SessionTable
 
   const std::string actor_id;
   const std::uint64_t actor_hash;  // StableHash(actor_id)
-  std::uint64_t epoch = 0;
-
-  // Encoded; nullptr if there are none. Forks share them.
-  std::shared_ptr<const std::string> session_inputs;
-  StepLog log;
-  std::int64_t window_start = 0;  // first step of the log in the context
-  std::int64_t num_tokens;  // of the prefix and of the steps in the context
-
-  // The last task and its reply; nullptr: it had no step index.
-  std::unique_ptr<AnsweredTask> answered;
 
   std::vector<std::int32_t> blocks;
   std::int64_t num_cached_steps = 0;
@@ -74,15 +87,7 @@ struct Session {
   // Of session_inputs; comes and goes with the blocks. The running task's
   // version made it, or else the context's.
   std::shared_ptr<const PreparedInputs> prepared_inputs;
-  ContextVersion version;
 
-  // Counts against max_sessions.
-  bool is_open = false;
-  // The journal was asked for it.
-  bool is_looked_up = false;
-  // Its log came from there, and no step was taken since.
-  bool is_from_journal = false;
-  bool is_recent = false;  // owned by SessionTable
   MonotonicTime last_use{};
 
   // Queued and running work of this actor, oldest first.

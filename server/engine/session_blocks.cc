@@ -150,7 +150,7 @@ void SessionBlocks::Trim(std::int64_t num_tokens, Session* session) {
 }
 
 void ForgetCached(Session* session) {
-  session->num_cached_steps = session->window_start;
+  session->num_cached_steps = session->window_start();
   session->num_cached_tokens = 0;
 }
 

@@ -53,33 +53,59 @@ absl::Status SessionStore::Open(Session* session) {
 }
 
 void SessionStore::End(SessionEnd end, Session* session) {
-  EndedSession ended;
-  ended.actor_id = session->actor_id;
-  ended.end = end;
-  ended.epoch = session->epoch;
-  ended.num_steps = session->num_steps();
-  ended.time = absl::Now();
-  if (ended_.size() == kMaxEnded) ended_.pop_front();
-  ended_.push_back(std::move(ended));
-  observer_->OnSessionEnd(end);
+  NoteEnd(end, session->actor_id, *session);
   Empty(session);
 }
 
 void SessionStore::Empty(Session* session) {
-  blocks_.Drop(session);
-  versions_.Leave(&session->version);
-  session->version.kv_policy.reset();
-  session->session_inputs.reset();
-  session->answered.reset();
-  session->log = StepLog(table_.shape().fixed_step_bytes);
-  session->window_start = 0;
-  session->num_tokens = table_.shape().num_prefix_tokens;
-  session->num_cached_steps = 0;
-  session->is_from_journal = false;
+  Clear(session);
   if (!session->is_open) return;
   session->is_open = false;
   --num_open_;
   budget_->Release(1);
+}
+
+std::unique_ptr<SessionState> SessionStore::SetAside(Session* session) {
+  blocks_.Drop(session);
+  blocks_.ForgetInputs(session);
+  auto state = std::make_unique<SessionState>(
+      std::move(static_cast<SessionState&>(*session)));
+  session->version = ContextVersion();  // it is the other's now
+  Clear(session);
+  return state;
+}
+
+void SessionStore::PutBack(std::unique_ptr<SessionState> state,
+                           Session* session) {
+  Clear(session);
+  static_cast<SessionState&>(*session) = std::move(*state);
+  session->num_cached_steps = session->window_start();
+}
+
+void SessionStore::EndAside(SessionEnd end, std::unique_ptr<SessionState> state,
+                            const Session& session) {
+  NoteEnd(end, session.actor_id, *state);
+  versions_.Leave(&state->version);
+}
+
+void SessionStore::NoteEnd(SessionEnd end, absl::string_view actor_id,
+                           const SessionState& state) {
+  EndedSession ended;
+  ended.actor_id = std::string(actor_id);
+  ended.end = end;
+  ended.epoch = state.epoch;
+  ended.num_steps = state.num_steps();
+  ended.time = absl::Now();
+  if (ended_.size() == kMaxEnded) ended_.pop_front();
+  ended_.push_back(std::move(ended));
+  observer_->OnSessionEnd(end);
+}
+
+void SessionStore::Clear(Session* session) {
+  blocks_.Drop(session);
+  versions_.Leave(&session->version);
+  static_cast<SessionState&>(*session) = SessionState(table_.shape());
+  session->num_cached_steps = 0;
 }
 
 absl::Status SessionStore::Fork(const Session& source, std::uint64_t epoch,
@@ -90,7 +116,6 @@ absl::Status SessionStore::Fork(const Session& source, std::uint64_t epoch,
   fork->epoch = epoch;
   fork->session_inputs = source.session_inputs;
   fork->log = source.log;
-  fork->window_start = source.window_start;
   fork->num_tokens = source.num_tokens;
   blocks_.Share(source, fork);
   versions_.Copy(source.version, &fork->version);
@@ -113,7 +138,7 @@ absl::Status SessionStore::Import(const SessionRecord& record,
   }
   session->log = StepLog(table_.shape().fixed_step_bytes, first_step);
   session->log.Append(record.steps);
-  session->window_start = session->num_cached_steps = first_step;
+  session->num_cached_steps = first_step;
   session->num_tokens = *num_tokens;
   if (record.answered) {
     session->answered = std::make_unique<AnsweredTask>(*record.answered);
@@ -128,7 +153,7 @@ SessionInfo SessionStore::InfoOf(const Session& session, int executor,
   info.epoch = session.epoch;
   info.tier = TierOf(session);
   info.num_steps = session.num_steps();
-  info.context_steps = session.num_steps() - session.window_start;
+  info.context_steps = session.num_steps() - session.window_start();
   info.context_tokens = session.num_tokens;
   info.cached_tokens = session.num_cached_tokens;
   info.num_blocks = static_cast<std::int64_t>(session.blocks.size());

@@ -12,6 +12,7 @@
 #include <atomic>
 #include <cstdint>
 #include <deque>
+#include <memory>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -83,6 +84,15 @@ class SessionStore {
   // The same for one that never was.
   void Empty(Session* session);
 
+  // Takes its steps from a session, which keeps its place: the next task may
+  // begin it anew. Its blocks go, and are computed again if it comes back.
+  std::unique_ptr<SessionState> SetAside(Session* session);
+  // That task has failed: the session is what it was.
+  void PutBack(std::unique_ptr<SessionState> state, Session* session);
+  // That task has not: what the session was has ended as `end` says.
+  void EndAside(SessionEnd end, std::unique_ptr<SessionState> state,
+                const Session& session);
+
   // `fork` becomes what `source` is, and shares its blocks and its log.
   // REQUIRES: `fork` has no step.
   // Errors: kResourceExhausted  SESSIONS_FULL
@@ -100,6 +110,11 @@ class SessionStore {
   const std::deque<EndedSession>& ended() const { return ended_; }
 
  private:
+  void NoteEnd(SessionEnd end, absl::string_view actor_id,
+               const SessionState& state);
+  // As if no step had come yet.
+  void Clear(Session* session);
+
   RunningVersions& versions_;
   SessionBudget* const budget_;
   Observer* const observer_;

@@ -46,8 +46,10 @@ absl::AnyInvocable<void(absl::Status)> DeliveryOf(Done done, T value) {
 // Others have begun a step, and may never have one.
 bool IsListed(const Session& session) { return session.num_steps() > 0; }
 
-// A call that came twice has made the copy before.
-bool WasMade(const Session& copy, const std::optional<std::uint64_t>& epoch,
+// A call that came twice has made the copy before. `Copy`: a Session or a
+// SessionRecord.
+template <typename Copy>
+bool WasMade(const Copy& copy, const std::optional<std::uint64_t>& epoch,
              std::uint64_t num_steps) {
   return epoch.has_value() && copy.epoch == *epoch &&
          static_cast<std::uint64_t>(copy.num_steps()) == num_steps;
@@ -114,7 +116,7 @@ void SessionTaskRunner::Run(ForkTask* task, Work* work, MonotonicTime now) {
     if (task->wants_record) {
       // The reply of the last task stays the source's.
       result.record = std::make_shared<const SessionRecord>(
-          RecordFrom(source, source.window_start));
+          RecordFrom(source, source.window_start()));
       result.kv_policy = source.version.kv_policy;
     }
   }
@@ -126,15 +128,18 @@ absl::Status SessionTaskRunner::MakeForks(const ForkTask& task,
                                           std::uint64_t epoch,
                                           const Session& source,
                                           std::vector<Session*>* forks) {
+  const auto num_steps = static_cast<std::uint64_t>(source.num_steps());
   for (const std::string& actor_id : task.forks) {
     if (const Session* existing = store_.table().Find(actor_id)) {
-      const auto num_steps = static_cast<std::uint64_t>(source.num_steps());
       if (WasMade(*existing, task.epoch, num_steps)) continue;
       return SessionExists(actor_id);
     }
-    const absl::StatusOr<bool> is_stored = journal_.Has(actor_id);
-    if (!is_stored.ok()) return is_stored.status();
-    if (*is_stored) return SessionExists(actor_id);
+    const auto stored = journal_.Read(actor_id);
+    if (!stored.ok()) return stored.status();
+    if (stored->has_value()) {
+      if (WasMade(**stored, task.epoch, num_steps)) continue;
+      return SessionExists(actor_id);
+    }
     Session* fork = store_.table().FindOrCreate(actor_id, StableHash(actor_id));
     forks->push_back(fork);
     absl::Status status = store_.Fork(source, epoch, fork);

@@ -86,7 +86,7 @@ std::int64_t Slicer::SmallestSlice(const Work& work) const {
 std::int64_t Slicer::TokensLeft(const Work& work) const {
   if (spec_.recomputes) return SmallestSlice(work);
   const ContextSpan context = NextContext(work);
-  if (context.begin == work.session->window_start) {
+  if (context.begin == work.session->window_start()) {
     return work.session->num_tokens + work.num_new_tokens - context.num_tokens;
   }
   const std::int64_t end =
@@ -97,7 +97,7 @@ std::int64_t Slicer::TokensLeft(const Work& work) const {
 }
 
 std::int64_t Slicer::ContextSteps(const Work& work) const {
-  std::int64_t begin = work.session->window_start;
+  std::int64_t begin = work.session->window_start();
   for (std::int64_t i = work.session->num_steps(); i < EndOf(work); ++i) {
     begin = BeginFor(work, begin, i);
   }
@@ -107,7 +107,7 @@ std::int64_t Slicer::ContextSteps(const Work& work) const {
 std::int64_t Slicer::KeptTokens(const Work& work) const {
   const Session& session = *work.session;
   const std::int64_t begin = EndOf(work) - ContextSteps(work);
-  return begin == session.window_start ? session.num_cached_tokens : 0;
+  return begin == session.window_start() ? session.num_cached_tokens : 0;
 }
 
 std::int64_t Slicer::MostTokens(const Work& work) const {
@@ -117,7 +117,7 @@ std::int64_t Slicer::MostTokens(const Work& work) const {
     return session.num_tokens + work.num_new_tokens;
   }
   std::int64_t most = 0;
-  std::int64_t begin = session.window_start;
+  std::int64_t begin = session.window_start();
   std::int64_t tokens = session.num_tokens;
   for (std::int64_t i = session.num_steps(); i < EndOf(work); ++i) {
     const std::int64_t next = BeginFor(work, begin, i);

@@ -71,6 +71,9 @@ struct Work {
   StepReply reply;      // rows answered so far
   // The reply as it will be kept; nullptr without a step index.
   std::unique_ptr<AnsweredTask> answered;
+  // What the session was before a step that begins its next epoch; it is that
+  // again if the step fails.
+  std::unique_ptr<SessionState> previous;
   // Another server has written the session.
   bool is_taken_over = false;
 

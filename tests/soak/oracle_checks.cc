@@ -160,12 +160,7 @@ bool Oracle::IsOffered(std::uint64_t version, std::size_t first_rollout) const {
 void Oracle::CheckRefusal(Actor* actor, const StepRequest& request,
                           Expected expected, const absl::Status& status) {
   const std::string reason = ReasonOf(status);
-  SoloActor& solo = actor->solo;
-  // The session that it was to follow may be over, unless it is stored.
-  if (expected == Expected::kBegins && !has_journal_ &&
-      engine_->FindSession(actor->id()) == nullptr) {
-    solo.End();
-  }
+  const SoloActor& solo = actor->solo;
   if (MayBeFull(reason)) return;
   bool is_right = false;
   if (expected == Expected::kOutOfOrder) {
@@ -339,14 +334,14 @@ void Oracle::CheckSession(const Actor& actor,
       spec.tokens_per_block;
   const bool is_right =
       session->num_steps() == solo.session().num_steps &&
-      session->window_start == solo.session().begin &&
+      session->window_start() == solo.session().begin &&
       session->num_tokens == solo.num_tokens() &&
       session->num_cached_tokens <= session->num_tokens &&
       static_cast<std::int64_t>(session->blocks.size()) == blocks;
   if (is_right) return;
   Fail(absl::StrCat(actor.id(), " has ", session->num_steps(), " steps, ",
                     session->num_tokens, " tokens from step ",
-                    session->window_start, ", ", session->num_cached_tokens,
+                    session->window_start(), ", ", session->num_cached_tokens,
                     " of them in ", session->blocks.size(), " blocks; alone ",
                     solo.session().num_steps, " steps, ", solo.num_tokens(),
                     " tokens from ", solo.session().begin));

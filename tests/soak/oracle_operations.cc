@@ -168,14 +168,13 @@ void Oracle::Act(Actor* actor, int choice) {
 // ---- Steps ------------------------------------------------------------------
 
 void Oracle::Step(Actor* actor) {
-  const bool begins_epoch = actor->is_idle() && OneIn(25);
+  const bool begins_epoch = OneIn(25);
   StepRequest request = DrawRequest(actor, begins_epoch);
   actor->last = request;
   Submit(actor, request);
   actor->next_index += request.steps.size();
   if (request.is_ephemeral) actor->next_index = 0;
-  const bool may_repeat = !request.epoch.has_value();
-  if (may_repeat && OneIn(30)) Submit(actor, request);  // it came twice
+  if (OneIn(30)) Submit(actor, request);  // it came twice
 }
 
 StepRequest Oracle::DrawRequest(Actor* actor, bool begins_epoch) {
@@ -238,7 +237,7 @@ void Oracle::DrawOrder(Actor* actor, bool begins_epoch, StepRequest* request) {
   if (OneIn(3)) return;
   request->step_index = actor->next_index;
   if (OneIn(50)) *request->step_index += 1 + std::uint64_t(Random(2));
-  if (!actor->is_idle() || OneIn(2)) return;
+  if (OneIn(2)) return;
   if (actor->next_index == 0) actor->next_epoch = kFirstEpoch + ++num_epochs_;
   request->epoch = actor->next_epoch;
   if (request->epoch.has_value() && OneIn(50)) --*request->epoch;
@@ -255,7 +254,7 @@ void Oracle::Retry(Actor* actor) {
   request.is_cancelled = std::make_shared<std::atomic<bool>>(false);
   request.deadline = kInfiniteFuture;
   request.min_version = 0;
-  if (!request.epoch.has_value() || actor->is_idle()) Submit(actor, request);
+  Submit(actor, request);
 }
 
 std::uint64_t Oracle::Take(Actor* actor) {
@@ -275,15 +274,11 @@ auto Oracle::InTurn(Actor* actor, bool is_exclusive, Then then) {
   };
 }
 
-// REQUIRES: the actor is idle if the request has an epoch.
 void Oracle::Submit(Actor* actor, const StepRequest& request) {
-  // If it begins an epoch and fails, the session before may have ended: that
-  // can be seen as long as nothing else has come.
-  const bool is_exclusive = request.epoch.has_value();
   actor->cancellations.emplace_back(request.is_cancelled);
   const std::size_t first_rollout = rollouts_.size() - 1;
   engine_->Submit(TaskOf(actor->id(), request,
-                         InTurn(actor, is_exclusive,
+                         InTurn(actor, false,
                                 [this, actor, request, first_rollout](
                                     const absl::StatusOr<StepReply>& reply) {
                                   CheckStep(actor, request, first_rollout,

@@ -191,6 +191,42 @@ TEST_F(ExactlyOnceTest, TheSessionStaysWhenTheFirstStepOfTheNextEpochExpired) {
   EXPECT_EQ(executor_->FindSession("a")->epoch, 1);
 }
 
+TEST_F(ExactlyOnceTest, ASessionOutlivesTheStepThatFailedToEndIt) {
+  Start();
+  StepAt({0, 1}, {3});
+  RunAll();
+  policy_->FailForwards([](std::int64_t n) { return n == 1; });
+  Answer* failed = StepAt({0, 2}, {9});
+  RunAll();
+  Answer* retry = StepAt({0, 1}, {3});
+  Answer* next = StepAt({1, 1}, {4});
+  RunAll();
+  Answer* later = StepAt({0, 2}, {9});
+  RunAll();
+
+  EXPECT_EQ(ReasonOf(failed->status()), reason::kInternal);
+  EXPECT_TRUE(retry->status().ok());
+  EXPECT_THAT(next->reply(), SameReply(Replay("a", {3}, {4})));
+  EXPECT_EQ(next->reply().served_from, ServedFrom::kLog);
+  EXPECT_THAT(later->reply(), SameReply(Replay("a", {}, {9})));
+}
+
+TEST_F(ExactlyOnceTest, OneEndedSessionIsListedForOneLaterEpoch) {
+  Start();
+  StepAt({0, 1}, {3});
+  RunAll();
+  policy_->FailForwards([](std::int64_t n) { return n == 1; });
+  StepAt({0, 2}, {9});
+  RunAll();
+  StepAt({0, 2}, {9});
+  RunAll();
+
+  const auto& ended = List("").ended;
+  ASSERT_EQ(ended.size(), 1);
+  EXPECT_EQ(ended[0].end, SessionEnd::kReset);
+  EXPECT_EQ(ended[0].epoch, 1);
+}
+
 TEST_F(ExactlyOnceTest, EverySessionWithoutAnEpochIsGivenALaterOne) {
   options_.first_epoch = 100;
   Start();

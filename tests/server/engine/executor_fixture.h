@@ -74,6 +74,19 @@ class ExecutorFixture : public testing::Test {
     queued.submitted = clock_.Now();
     executor_->Admit(std::move(queued), clock_.Now());
   }
+  SessionList List(const std::string& prefix, std::int64_t max = 1000) {
+    SessionList result;
+    QueuedTask queued;
+    ListTask task;
+    task.actor_prefix = prefix;
+    task.max_sessions = max;
+    task.done = [&result](const absl::StatusOr<SessionList>& list) {
+      result = list.value();
+    };
+    queued.task = std::move(task);
+    executor_->Admit(std::move(queued), clock_.Now());
+    return result;
+  }
   // Any other task.
   template <typename AnyTask>
   void SubmitOther(AnyTask task) {

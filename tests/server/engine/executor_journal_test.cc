@@ -253,5 +253,29 @@ TEST_F(ExecutorJournalTest, ForksAreWrittenAsSessionsOfTheirOwn) {
   EXPECT_THAT(b->reply(), SameReply(Replay("b", {0, 1, 2}, {3})));
 }
 
+TEST_F(ExecutorJournalTest, AForkThatIsAskedForAgainAfterARestartIsMadeOnce) {
+  Start();
+  Grow("a", 3);
+  std::vector<absl::Status> results;
+  const auto fork = [&](std::uint64_t epoch) {
+    ForkTask task;
+    task.actor_id = "a";
+    task.forks = {"b"};
+    task.epoch = epoch;
+    task.done = [&results](const absl::StatusOr<ForkResult>& result) {
+      results.push_back(result.status());
+    };
+    SubmitOther(std::move(task));
+  };
+  fork(77);
+  Restart();
+  fork(77);
+  fork(78);
+
+  ASSERT_EQ(results.size(), 3);
+  EXPECT_TRUE(results[1].ok()) << results[1];
+  EXPECT_EQ(ReasonOf(results[2]), reason::kSessionExists);
+}
+
 }  // namespace
 }  // namespace stepd

@@ -64,19 +64,6 @@ class ForkTest : public ExecutorFixture {
     SubmitOther(std::move(task));
     return result;
   }
-  SessionList List(const std::string& prefix, std::int64_t max = 1000) {
-    SessionList result;
-    QueuedTask queued;
-    ListTask task;
-    task.actor_prefix = prefix;
-    task.max_sessions = max;
-    task.done = [&result](const absl::StatusOr<SessionList>& list) {
-      result = list.value();
-    };
-    queued.task = std::move(task);
-    executor_->Admit(std::move(queued), clock_.Now());
-    return result;
-  }
 };
 
 TEST_F(ForkTest, EveryForkGoesOnFromTheSourceAndOnItsOwn) {
