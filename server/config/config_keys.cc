@@ -278,7 +278,7 @@ std::vector<ConfigKeyEntry> EdgeKeys() {
       {"limits", "max_steps_per_call", "integer", "1024", "steps in one Step",
        Into(limits, &L::max_steps_per_call, AtLeast(1))},
       {"limits", "max_actors_per_batch", "integer", "1024",
-       "actors in one StepBatch",
+       "actors in one StepBatch, requests in one message of a StepStream",
        Into(limits, &L::max_actors_per_batch, AtLeast(1))},
       {"limits", "max_in_flight_per_stream", "integer", "256",
        "unanswered requests of one StepStream; more wait unread",

@@ -403,7 +403,7 @@ grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>*
 CallbackPolicyService::StepStream(grpc::CallbackServerContext* context) {
   auto* stream = new stepd::StepStream(
       this, {DeadlineOf(*context), options_.max_in_flight_per_stream,
-             RequestIdOf(*context)});
+             options_.codec.max_actors_per_batch, RequestIdOf(*context)});
   calls_.Add();
   {
     MutexLock lock(&mu_);
@@ -425,16 +425,17 @@ void CallbackPolicyService::Answer(const v1::StepStreamRequest& request,
                           call);
     case v1::StepStreamRequest::kReset:
       return RunReset(request.reset(), response->mutable_reset(), call);
+    case v1::StepStreamRequest::kSeveral:  // within several
     case v1::StepStreamRequest::REQUEST_NOT_SET:
       break;
   }
-  call->Complete(Refused(
-      Error(absl::StatusCode::kInvalidArgument, reason::kFieldMissing,
-            "request: got nothing this server knows, want step, step_batch or "
-            "reset",
-            {{"field", "request"},
-             {"got", "nothing"},
-             {"want", "step, step_batch or reset"}})));
+  const char* got = request.has_several() ? "several within several"
+                                          : "nothing this server knows";
+  const char* want = "step, step_batch or reset";
+  call->Complete(
+      Refused(Error(absl::StatusCode::kInvalidArgument, reason::kFieldMissing,
+                    absl::StrCat("request: got ", got, ", want ", want),
+                    {{"field", "request"}, {"got", got}, {"want", want}})));
 }
 
 void CallbackPolicyService::OnStreamDone(stepd::StepStream* stream) {

@@ -5,6 +5,9 @@
 
 #include <google/protobuf/arena.h>
 
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -15,42 +18,117 @@
 #include "server/service/status_codec.h"
 
 namespace stepd {
+namespace {
+
+// Answers that come together are no larger than this: clients have limits.
+constexpr std::size_t kMostBytesTogether = 1 << 20;
+
+}  // namespace
 
 class StepStream::Exchange final : public PendingCall {
  public:
-  explicit Exchange(StepStream* stream)
-      : PendingCall(stream->options_.deadline, stream->is_cancelled_),
-        stream_(stream) {}
+  Exchange(Message* message, const v1::StepStreamRequest* request);
 
+  const v1::StepStreamRequest& request() const { return *request_; }
+  v1::StepStreamResponse* response() { return response_; }
+  // Of the response, once it is complete.
+  std::size_t num_bytes() const { return num_bytes_; }
+
+  void Complete(const absl::Status& status) override;
+  // The answer is written, or dropped.
+  void Forget();
+
+ private:
+  Message* const message_;
+  const v1::StepStreamRequest* const request_;
+  v1::StepStreamResponse* const response_;
+  std::size_t num_bytes_ = 0;
+};
+
+// Lives until each of its exchanges is forgotten.
+class StepStream::Message {
+ public:
+  explicit Message(StepStream* stream) : stream_(stream) {}
+
+  StepStream* stream() const { return stream_; }
+  google::protobuf::Arena* arena() { return &arena_; }
   grpc::ByteBuffer* bytes() { return &bytes_; }
 
   // After the read. Errors: kInvalidArgument  MESSAGE
-  absl::Status Parse() {
-    const absl::Status status = ParseMessage(bytes_, request_);
-    response_->set_request_id(request_->request_id());
-    return status;
-  }
-  const v1::StepStreamRequest& request() const { return *request_; }
-  v1::StepStreamResponse* response() { return response_; }
+  absl::Status Parse();
 
-  void Complete(const absl::Status& status) override {
-    if (!status.ok()) {
-      EncodeStatus(status, response_->mutable_error());
-      stream_->LogFailure(request_->request_id(), status);
-    }
-    SerializeMessage(*response_, &bytes_);
-    stream_->OnAnswered(std::unique_ptr<Exchange>(this));
+  bool has_several() const { return request_->has_several(); }
+  int num_requests() const {
+    return has_several() ? request_->several().requests_size() : 1;
+  }
+  // Hands every request to the owner. This may be gone when it returns.
+  void Answer();
+
+  // May delete this.
+  void Forget() {
+    if (num_open_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
   }
 
  private:
+  void Answer(const v1::StepStreamRequest& request);
+
   StepStream* const stream_;
-  grpc::ByteBuffer bytes_;  // of the request, then of the response
+  grpc::ByteBuffer bytes_;
   google::protobuf::Arena arena_;
   v1::StepStreamRequest* const request_ =
       google::protobuf::Arena::CreateMessage<v1::StepStreamRequest>(&arena_);
-  v1::StepStreamResponse* const response_ =
-      google::protobuf::Arena::CreateMessage<v1::StepStreamResponse>(&arena_);
+  std::atomic<int> num_open_{0};  // exchanges, and Answer()
 };
+
+StepStream::Exchange::Exchange(Message* message,
+                               const v1::StepStreamRequest* request)
+    : PendingCall(message->stream()->options_.deadline,
+                  message->stream()->is_cancelled_),
+      message_(message),
+      request_(request),
+      response_(google::protobuf::Arena::CreateMessage<v1::StepStreamResponse>(
+          message->arena())) {
+  response_->set_request_id(request_->request_id());
+}
+
+void StepStream::Exchange::Complete(const absl::Status& status) {
+  StepStream* stream = message_->stream();
+  if (!status.ok()) {
+    EncodeStatus(status, response_->mutable_error());
+    stream->LogFailure(request_->request_id(), status);
+  }
+  num_bytes_ = response_->ByteSizeLong();
+  stream->OnAnswered(this);
+}
+
+void StepStream::Exchange::Forget() { message_->Forget(); }
+
+absl::Status StepStream::Message::Parse() {
+  absl::Status status = ParseMessage(bytes_, request_);
+  if (!status.ok()) return status;
+  const std::int64_t most = stream_->options_.max_requests_per_message;
+  if (num_requests() >= 1 && num_requests() <= most) return absl::OkStatus();
+  return Error(absl::StatusCode::kInvalidArgument, reason::kMessage,
+               absl::StrCat("several: got ", num_requests(),
+                            " requests, want 1 to ", most));
+}
+
+void StepStream::Message::Answer() {
+  num_open_.store(num_requests() + 1, std::memory_order_relaxed);
+  if (!has_several()) {
+    Answer(*request_);
+  } else {
+    for (const auto& request : request_->several().requests()) Answer(request);
+  }
+  Forget();
+}
+
+void StepStream::Message::Answer(const v1::StepStreamRequest& request) {
+  // Completing the exchange hands it to OnAnswered().
+  auto* exchange =
+      google::protobuf::Arena::Create<Exchange>(&arena_, this, &request);
+  stream_->owner_->Answer(request, exchange->response(), exchange);
+}
 
 StepStream::StepStream(StreamOwner* owner, Options options)
     : owner_(owner),
@@ -66,7 +144,7 @@ void StepStream::LogFailure(std::uint64_t request_id,
 
 // REQUIRES: the caller has counted this read in num_starting_reads_.
 void StepStream::ReadNext() {
-  reading_ = std::make_unique<Exchange>(this);
+  reading_ = std::make_unique<Message>(this);
   StartRead(reading_->bytes());
   bool should_finish = false;
   {
@@ -78,7 +156,7 @@ void StepStream::ReadNext() {
 }
 
 void StepStream::OnReadDone(bool ok) {
-  std::unique_ptr<Exchange> exchange = std::move(reading_);
+  std::unique_ptr<Message> message = std::move(reading_);
   bool should_finish = false;
   bool is_dropped = false;
   {
@@ -91,12 +169,15 @@ void StepStream::OnReadDone(bool ok) {
   if (should_finish) FinishNow();
   if (is_dropped) return;
 
-  if (absl::Status parsed = exchange->Parse(); !parsed.ok()) {
+  if (absl::Status parsed = message->Parse(); !parsed.ok()) {
     return StopReading(std::move(parsed));
   }
-  // Completing the exchange hands it back to OnAnswered().
-  Exchange* call = exchange.release();
-  owner_->Answer(call->request(), call->response(), call);
+  {
+    MutexLock lock(&mu_);
+    num_in_flight_ += message->num_requests() - 1;
+    takes_several_ = takes_several_ || message->has_several();
+  }
+  message.release()->Answer();
 
   bool should_read = false;
   {
@@ -121,50 +202,70 @@ void StepStream::StopReading(absl::Status error) {
   if (should_finish) FinishNow();
 }
 
-void StepStream::OnAnswered(std::unique_ptr<Exchange> exchange) {
-  Exchange* write = nullptr;
-  bool is_last = true;
+void StepStream::OnAnswered(Exchange* exchange) {
+  bool is_dropped = false;
+  bool should_write = false;
   bool should_finish = false;
   {
     MutexLock lock(&mu_);
-    if (is_dead_) {
+    is_dropped = is_dead_;
+    if (is_dropped) {
       --num_in_flight_;
     } else {
-      answered_.push_back(std::move(exchange));
-      write = PopWrite(&is_last);
+      answered_.push_back(exchange);
+      should_write = TakeWrite();
     }
     should_finish = ShouldFinish();
   }
-  if (write != nullptr) Write(write, is_last);
+  if (is_dropped) exchange->Forget();
+  if (should_write) Write();
   if (should_finish) FinishNow();
 }
 
-StepStream::Exchange* StepStream::PopWrite(bool* is_last) {
-  if (writing_ != nullptr || answered_.empty()) return nullptr;
-  writing_ = std::move(answered_.front());
-  answered_.pop_front();
-  *is_last = answered_.empty();
-  return writing_.get();
+bool StepStream::TakeWrite() {
+  if (num_writing_ > 0 || answered_.empty()) return false;
+  std::size_t num_bytes = 0;
+  do {
+    num_bytes += answered_.front()->num_bytes();
+    writing_.push_back(answered_.front());
+    answered_.pop_front();
+  } while (takes_several_ && !answered_.empty() &&
+           num_bytes + answered_.front()->num_bytes() <= kMostBytesTogether);
+  num_writing_ = static_cast<int>(writing_.size());
+  is_more_ready_ = !answered_.empty();
+  return true;
 }
 
-void StepStream::Write(Exchange* exchange, bool is_last) {
+void StepStream::Write() {
+  if (writing_.size() == 1) {
+    SerializeMessage(*writing_.front()->response(), &bytes_);
+  } else {
+    v1::StepStreamResponse together;
+    auto* responses = together.mutable_several()->mutable_responses();
+    for (Exchange* exchange : writing_) {
+      responses->UnsafeArenaAddAllocated(exchange->response());
+    }
+    SerializeMessage(together, &bytes_);
+    // They are their exchanges' own.
+    responses->UnsafeArenaExtractSubrange(0, responses->size(), nullptr);
+  }
+  for (Exchange* exchange : writing_) exchange->Forget();
+  writing_.clear();
   grpc::WriteOptions options;
   // More will follow at once: let the transport send them together.
-  if (!is_last) options.set_buffer_hint();
-  StartWrite(exchange->bytes(), options);
+  if (is_more_ready_) options.set_buffer_hint();
+  StartWrite(&bytes_, options);
 }
 
 void StepStream::OnWriteDone(bool ok) {
-  Exchange* write = nullptr;
-  bool is_last = true;
+  bool should_write = false;
   bool should_read = false;
   bool should_finish = false;
   {
     MutexLock lock(&mu_);
-    writing_.reset();
-    --num_in_flight_;
+    num_in_flight_ -= std::exchange(num_writing_, 0);
     if (!ok) Kill();
-    write = PopWrite(&is_last);
+    should_write = TakeWrite();
     if (is_paused_ && !is_dead_ && num_in_flight_ < options_.max_in_flight) {
       is_paused_ = false;
       should_read = true;
@@ -172,7 +273,7 @@ void StepStream::OnWriteDone(bool ok) {
     }
     should_finish = ShouldFinish();
   }
-  if (write != nullptr) Write(write, is_last);
+  if (should_write) Write();
   if (should_read) ReadNext();
   if (should_finish) FinishNow();
 }
@@ -206,6 +307,7 @@ void StepStream::OnDone() {
 void StepStream::Kill() {
   is_dead_ = true;
   num_in_flight_ -= static_cast<int>(answered_.size());
+  for (Exchange* exchange : answered_) exchange->Forget();
   answered_.clear();
 }
 

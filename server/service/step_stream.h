@@ -6,6 +6,9 @@
 //
 //   read ──► in flight ──answered──► write queue ──written──► forgotten
 //
+// A client that sends several requests in a message gets all answers that are
+// ready in one.
+//
 // Invariants: (1) one read and one write at a time; (2) a request counts as in
 // flight from its read until its answer is written, so that a client that does
 // not read its answers stops being read; (3) Finish() comes once, when nothing
@@ -25,6 +28,7 @@
 #include <deque>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
@@ -60,6 +64,7 @@ class StepStream final
     MonotonicTime deadline = kInfiniteFuture;
     // Requests read and not answered; beyond it the stream is not read.
     int max_in_flight = 256;
+    std::int64_t max_requests_per_message = 1024;
     // For the log.
     std::string request_id;
   };
@@ -79,6 +84,8 @@ class StepStream final
   void OnDone() override;
 
  private:
+  // A message read: one request, or several.
+  class Message;
   // A request and its answer.
   class Exchange;
 
@@ -86,10 +93,11 @@ class StepStream final
   void ReadNext() ABSL_LOCKS_EXCLUDED(mu_);
   // Reads no more, answers what is in flight, ends the stream with `error`.
   void StopReading(absl::Status error) ABSL_LOCKS_EXCLUDED(mu_);
-  void OnAnswered(std::unique_ptr<Exchange> exchange) ABSL_LOCKS_EXCLUDED(mu_);
-  // The next answer to write, if no write is going on.
-  Exchange* PopWrite(bool* is_last) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  void Write(Exchange* exchange, bool is_last);
+  void OnAnswered(Exchange* exchange) ABSL_LOCKS_EXCLUDED(mu_);
+  // Puts what to write next into writing_. False: there is nothing, or a write
+  // is going on. Else the caller must call Write() after it has unlocked.
+  bool TakeWrite() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void Write();
   void Kill() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // True once: the caller must call FinishNow() after it has unlocked.
   bool ShouldFinish() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -100,15 +108,21 @@ class StepStream final
   const std::shared_ptr<std::atomic<bool>> is_cancelled_;
 
   // Belongs to the one read that is going on.
-  std::unique_ptr<Exchange> reading_;
+  std::unique_ptr<Message> reading_;
+
+  // Belong to the one write that is going on.
+  std::vector<Exchange*> writing_;
+  bool is_more_ready_ = false;
+  grpc::ByteBuffer bytes_;
 
   Mutex mu_;
-  std::deque<std::unique_ptr<Exchange>> answered_ ABSL_GUARDED_BY(mu_);
-  std::unique_ptr<Exchange> writing_ ABSL_GUARDED_BY(mu_);
+  std::deque<Exchange*> answered_ ABSL_GUARDED_BY(mu_);
+  int num_writing_ ABSL_GUARDED_BY(mu_) = 0;
   int num_in_flight_ ABSL_GUARDED_BY(mu_) = 0;
   // Reads decided on, whose StartRead() has not returned.
   int num_starting_reads_ ABSL_GUARDED_BY(mu_) = 1;
   bool is_paused_ ABSL_GUARDED_BY(mu_) = false;
+  bool takes_several_ ABSL_GUARDED_BY(mu_) = false;
   bool has_read_all_ ABSL_GUARDED_BY(mu_) = false;
   bool is_dead_ ABSL_GUARDED_BY(mu_) = false;  // nothing can be written
   bool is_draining_ ABSL_GUARDED_BY(mu_) = false;

@@ -5,7 +5,6 @@
 #include <grpcpp/support/async_stream.h>
 
 #include <cstddef>
-#include <deque>
 #include <functional>
 #include <memory>
 #include <utility>
@@ -30,8 +29,8 @@ class StreamLoad final : public Load {
     stream_ = stub_->AsyncStepStream(&context_, lane_->queue(),
                                      lane_->Tag(&on_started_));
   }
-  // Writes wait until all answers that are there have been read, so that what
-  // they trigger goes out together.
+  // Requests wait until all answers that are there have been read, and go out
+  // in one message.
   void OnQuiet() override { WriteNext(); }
 
  private:
@@ -57,7 +56,8 @@ class StreamLoad final : public Load {
 
   void SendStep(Actor* actor);
   void SendReset(Actor* actor);
-  void OnStep(Actor* actor);
+  void OnAnswer(const Response& answer);
+  void OnStep(Actor* actor, const v1::StepResponse& answer);
   void Read() { stream_->Read(&response_, lane_->Tag(&on_read_)); }
   void WriteNext();
   void FinishIfDone();
@@ -68,7 +68,8 @@ class StreamLoad final : public Load {
   grpc::ClientContext context_;
   Response response_;
   grpc::Status status_;
-  std::deque<Request*> to_write_;
+  std::vector<Request*> to_write_;
+  Request together_;
   std::size_t num_unanswered_ = 0;
   bool is_started_ = false;
   bool is_writing_ = false;
@@ -109,25 +110,33 @@ void StreamLoad::OnRead(bool ok) {
     stream_->Finish(&status_, lane_->Tag(&on_finished_));
     return;
   }
-  --num_unanswered_;
-  Actor& actor = actors_[static_cast<std::size_t>(response_.request_id())];
-  switch (response_.response_case()) {
-    case Response::kStep:
-      OnStep(&actor);
-      break;
-    case Response::kReset:
-      break;
-    default:
-      lane_->Fail(absl::InternalError(
-          absl::StrCat("StepStream, actor ", actor.state->id, ": ",
-                       response_.error().message())));
+  if (response_.has_several()) {
+    for (const Response& one : response_.several().responses()) OnAnswer(one);
+  } else {
+    OnAnswer(response_);
   }
   Read();
 }
 
-void StreamLoad::OnStep(Actor* actor) {
+void StreamLoad::OnAnswer(const Response& answer) {
+  --num_unanswered_;
+  Actor& actor = actors_[static_cast<std::size_t>(answer.request_id())];
+  switch (answer.response_case()) {
+    case Response::kStep:
+      OnStep(&actor, answer.step());
+      break;
+    case Response::kReset:
+      break;
+    default:
+      lane_->Fail(absl::InternalError(absl::StrCat("StepStream, actor ",
+                                                   actor.state->id, ": ",
+                                                   answer.error().message())));
+  }
+}
+
+void StreamLoad::OnStep(Actor* actor, const v1::StepResponse& answer) {
   lane_->Record(actor->sent, 1);
-  actor->state->step_index = response_.step().step_index();
+  actor->state->step_index = answer.step_index();
   if (!lane_->IsOpen()) return;
   if (lane_->IsEpisodeOver(*actor->state)) SendReset(actor);
   SendStep(actor);
@@ -150,13 +159,19 @@ void StreamLoad::SendReset(Actor* actor) {
 void StreamLoad::WriteNext() {
   if (!is_started_ || is_writing_ || is_finishing_) return;
   if (to_write_.empty()) return FinishIfDone();
-  Request* request = to_write_.front();
-  to_write_.pop_front();
-  grpc::WriteOptions options;
-  // More follows at once: let the transport send them together.
-  if (!to_write_.empty()) options.set_buffer_hint();
   is_writing_ = true;
-  stream_->Write(*request, options, lane_->Tag(&on_written_));
+  if (to_write_.size() == 1) {
+    stream_->Write(*to_write_.front(), lane_->Tag(&on_written_));
+  } else {
+    auto* requests = together_.mutable_several()->mutable_requests();
+    for (Request* request : to_write_) {
+      requests->UnsafeArenaAddAllocated(request);
+    }
+    stream_->Write(together_, lane_->Tag(&on_written_));
+    // They are their actors' own.
+    requests->UnsafeArenaExtractSubrange(0, requests->size(), nullptr);
+  }
+  to_write_.clear();
 }
 
 void StreamLoad::OnWritten(bool ok) {

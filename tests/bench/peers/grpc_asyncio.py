@@ -178,7 +178,15 @@ class Servicer:
 
         async def write() -> None:
             while True:
-                await context.write(await answers.get())
+                ready = [await answers.get()]
+                while not answers.empty():
+                    ready.append(answers.get_nowait())
+                several = pb.StepStreamResponses(responses=ready)
+                await context.write(
+                    ready[0]
+                    if len(ready) == 1
+                    else pb.StepStreamResponse(several=several)
+                )
 
         def answer_step(
             request_id: int, answer: asyncio.Future[tuple[int, int]]
@@ -187,21 +195,27 @@ class Servicer:
             step = pb.StepResponse(actions=[action], log_probs=[0.0], step_index=index)
             answers.put_nowait(pb.StepStreamResponse(request_id=request_id, step=step))
 
+        def answer(request: pb.StepStreamRequest) -> None:
+            if request.HasField("reset"):
+                self._batcher.reset(request.reset.actor_id)
+                answers.put_nowait(
+                    pb.StepStreamResponse(
+                        request_id=request.request_id, reset=pb.ResetResponse()
+                    )
+                )
+                return
+            self._batcher.submit(request.step).add_done_callback(
+                lambda answer, id=request.request_id: answer_step(id, answer)
+            )
+
         writer = asyncio.create_task(write())
         try:
             async for request in requests:
-                if request.HasField("reset"):
-                    self._batcher.reset(request.reset.actor_id)
-                    answers.put_nowait(
-                        pb.StepStreamResponse(
-                            request_id=request.request_id, reset=pb.ResetResponse()
-                        )
-                    )
-                    continue
-                answer = self._batcher.submit(request.step)
-                answer.add_done_callback(
-                    lambda answer, id=request.request_id: answer_step(id, answer)
-                )
+                if request.HasField("several"):
+                    for one in request.several.requests:
+                        answer(one)
+                else:
+                    answer(request)
         finally:
             writer.cancel()
 

@@ -8,10 +8,14 @@
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 
+#include <cstddef>
+#include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "server/common/error.h"
 #include "server/service/status_codec.h"
@@ -159,6 +163,87 @@ TEST_F(StepStreamTest, WritesManyAnswersThatBecomeReadyTogether) {
   }
   stream_->WritesDone();
   EXPECT_TRUE(Finish().ok());
+}
+
+TEST_F(StepStreamTest, TakesSeveralRequestsInOneMessage) {
+  constexpr int kRequests = 20;
+  Open();
+  v1::StepStreamRequest message;
+  for (int i = 0; i < kRequests; ++i) {
+    *message.mutable_several()->add_requests() =
+        StreamStep(static_cast<std::uint64_t>(i), "a");
+  }
+  stream_->Write(message);
+  for (int i = 0; i < kRequests; ++i) {
+    engine().TakeStep().done(FakeReply(i, 1));
+  }
+
+  std::vector<std::uint64_t> answered;
+  while (answered.size() < kRequests) {
+    const v1::StepStreamResponse response = Read();
+    if (!response.has_several()) {
+      answered.push_back(response.request_id());
+      continue;
+    }
+    for (const auto& one : response.several().responses()) {
+      EXPECT_THAT(one.step().actions(),
+                  ElementsAre(static_cast<std::int64_t>(one.request_id())));
+      answered.push_back(one.request_id());
+    }
+  }
+  stream_->WritesDone();
+
+  EXPECT_TRUE(Finish().ok());
+  for (std::size_t i = 0; i < kRequests; ++i) EXPECT_EQ(answered[i], i);
+}
+
+TEST_F(StepStreamTest, RefusesOnlyWhatIsWrongAmongSeveral) {
+  Open();
+  v1::StepStreamRequest message;
+  *message.mutable_several()->add_requests() = StreamStep(1, "");
+  v1::StepStreamRequest* nested = message.mutable_several()->add_requests();
+  nested->set_request_id(2);
+  *nested->mutable_several()->add_requests() = StreamStep(3, "b");
+  *message.mutable_several()->add_requests() = StreamStep(4, "a");
+  stream_->Write(message);
+  engine().TakeStep().done(FakeReply(7, 1));
+  stream_->WritesDone();
+
+  std::map<std::uint64_t, v1::StepStreamResponse> answers;
+  v1::StepStreamResponse response;
+  while (stream_->Read(&response)) {
+    if (!response.has_several()) answers[response.request_id()] = response;
+    for (const auto& one : response.several().responses()) {
+      answers[one.request_id()] = one;
+    }
+  }
+
+  EXPECT_TRUE(Finish().ok());
+  EXPECT_EQ(ReasonOf(DecodeStatus(answers[1].error())), reason::kActorId);
+  EXPECT_EQ(ReasonOf(DecodeStatus(answers[2].error())), reason::kFieldMissing);
+  EXPECT_THAT(answers[4].step().actions(), ElementsAre(7));
+  EXPECT_EQ(answers.size(), 3U);
+}
+
+TEST_F(StepStreamTest, EndsAfterAMessageOfTooManyRequests) {
+  PolicyServiceOptions options;
+  options.codec.max_actors_per_batch = 2;
+  for (const int count : {0, 3}) {
+    SCOPED_TRACE(count);
+    ServedEngine served(options);
+    grpc::ClientContext context;
+    auto stream = served.stub().StepStream(&context);
+    v1::StepStreamRequest message;
+    message.mutable_several();
+    for (int i = 0; i < count; ++i) {
+      *message.mutable_several()->add_requests() = StreamStep(1, "a");
+    }
+    stream->Write(message);
+
+    v1::StepStreamResponse nothing;
+    EXPECT_FALSE(stream->Read(&nothing));
+    EXPECT_EQ(ReasonOf(FromGrpcStatus(stream->Finish())), reason::kMessage);
+  }
 }
 
 TEST_F(StepStreamTest, TellsTheEngineWhenItIsCancelled) {

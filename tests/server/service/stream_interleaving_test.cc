@@ -37,6 +37,8 @@ struct Plan {
   bool may_drain = false;
   bool may_answer_inline = false;
   bool has_bad_request = false;  // the last one
+  int requests_per_message = 1;
+  bool has_threads = false;
 };
 
 // The transport under one stream, the owner above it, and everything that can
@@ -47,7 +49,7 @@ class World : public grpc::ServerCallbackReaderWriter<grpc::ByteBuffer,
  public:
   World(const Plan& plan, std::uint64_t seed) : plan_(plan), random_(seed) {
     stream_ =
-        new StepStream(this, {kInfiniteFuture, plan.max_in_flight, "test"});
+        new StepStream(this, {kInfiniteFuture, plan.max_in_flight, 3, "test"});
     BindReactor(stream_);
     stream_->Start();
   }
@@ -85,7 +87,8 @@ class World : public grpc::ServerCallbackReaderWriter<grpc::ByteBuffer,
     std::vector<std::string> faults = faults_;
     const bool was_cut = is_cancelled_ || is_draining_;
     if (!is_finished_) faults.push_back("not finished");
-    if (max_seen_in_flight_ > plan_.max_in_flight) {
+    if (max_seen_in_flight_ >=
+        plan_.max_in_flight + plan_.requests_per_message) {
       faults.push_back("read beyond its bound");
     }
     if (!is_cancelled_ && num_written_ != num_taken_) {
@@ -117,9 +120,11 @@ class World : public grpc::ServerCallbackReaderWriter<grpc::ByteBuffer,
         faults_.push_back("out of order");
       }
       ++num_taken_;
+      ++num_unanswered_;
       max_seen_in_flight_ =
           std::max(max_seen_in_flight_, num_taken_ - num_written_);
       is_inline = plan_.may_answer_inline && random_() % 2 == 0;
+      if (is_inline) --num_unanswered_;
       if (!is_inline) calls_.push_back(call);
     }
     if (is_inline) call->Complete(absl::OkStatus());
@@ -132,9 +137,22 @@ class World : public grpc::ServerCallbackReaderWriter<grpc::ByteBuffer,
     if (is_finished_) faults_.push_back("read after finish");
     read_ = bytes;
   }
-  void Write(const grpc::ByteBuffer* /*bytes*/,
+  void Write(const grpc::ByteBuffer* bytes,
              grpc::WriteOptions /*options*/) override {
+    v1::StepStreamResponse response;
+    EXPECT_TRUE(ParseMessage(*bytes, &response).ok());
+    const int num_answers =
+        response.has_several() ? response.several().responses_size() : 1;
     MutexLock lock(&mu_);
+    num_in_write_ = num_answers;
+    const int num_ready = num_taken_ - num_unanswered_ - num_written_;
+    if (num_answers > 1 && plan_.requests_per_message == 1) {
+      faults_.push_back("answers together that nobody asked for");
+    }
+    if (!plan_.has_threads && plan_.requests_per_message > 1 &&
+        num_answers != num_ready) {
+      faults_.push_back("an answer that was ready stayed behind");
+    }
     if (is_writing_) faults_.push_back("two writes");
     if (is_finished_) faults_.push_back("write after finish");
     is_writing_ = true;
@@ -195,18 +213,31 @@ class World : public grpc::ServerCallbackReaderWriter<grpc::ByteBuffer,
     if (is_ok) {
       const bool is_bad =
           plan_.has_bad_request && num_sent_ == plan_.num_requests - 1;
-      v1::StepStreamRequest request;
-      request.set_request_id(static_cast<std::uint64_t>(num_sent_++));
-      SerializeMessage(request, bytes);
+      SerializeMessage(NextMessage(), bytes);
       const grpc::Slice torn("\xff\xff");
       if (is_bad) *bytes = grpc::ByteBuffer(&torn, 1);
     }
     return [this, is_ok] { stream_->OnReadDone(is_ok); };
   }
+  v1::StepStreamRequest NextMessage() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    v1::StepStreamRequest message;
+    if (plan_.requests_per_message == 1) {
+      message.set_request_id(static_cast<std::uint64_t>(num_sent_++));
+      return message;
+    }
+    const int last = plan_.num_requests - (plan_.has_bad_request ? 1 : 0);
+    for (int i = 0; i < plan_.requests_per_message; ++i) {
+      // What is bad comes in a message of its own.
+      if (i > 0 && num_sent_ >= last) break;
+      message.mutable_several()->add_requests()->set_request_id(
+          static_cast<std::uint64_t>(num_sent_++));
+    }
+    return message;
+  }
   std::function<void()> EndWrite() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     is_writing_ = false;
     const bool is_ok = !is_cancelled_;
-    if (is_ok) ++num_written_;
+    if (is_ok) num_written_ += num_in_write_;
     return [this, is_ok] { stream_->OnWriteDone(is_ok); };
   }
   std::function<void()> EndCall() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
@@ -214,6 +245,7 @@ class World : public grpc::ServerCallbackReaderWriter<grpc::ByteBuffer,
     PendingCall* call = calls_[i];
     calls_.erase(calls_.begin() + static_cast<std::ptrdiff_t>(i));
     const bool is_ok = random_() % 4 != 0;
+    --num_unanswered_;
     return [call, is_ok] {
       call->Complete(is_ok ? absl::OkStatus() : absl::CancelledError("no"));
     };
@@ -249,6 +281,8 @@ class World : public grpc::ServerCallbackReaderWriter<grpc::ByteBuffer,
   int num_running_ ABSL_GUARDED_BY(mu_) = 0;
   int num_sent_ ABSL_GUARDED_BY(mu_) = 0;
   int num_taken_ ABSL_GUARDED_BY(mu_) = 0;
+  int num_unanswered_ ABSL_GUARDED_BY(mu_) = 0;
+  int num_in_write_ ABSL_GUARDED_BY(mu_) = 0;
   int num_written_ ABSL_GUARDED_BY(mu_) = 0;
   int max_seen_in_flight_ ABSL_GUARDED_BY(mu_) = 0;
   grpc::Status status_ ABSL_GUARDED_BY(mu_);
@@ -263,6 +297,7 @@ Plan PlanOf(std::uint64_t seed) {
   plan.may_drain = seed / 48 % 2 == 1;
   plan.may_answer_inline = seed / 96 % 2 == 1;
   plan.has_bad_request = seed / 192 % 2 == 1;
+  plan.requests_per_message = static_cast<int>(seed / 384 % 3) + 1;
   return plan;
 }
 
@@ -280,8 +315,10 @@ TEST(StreamInterleaving, HoldsItsInvariantsInEveryOrder) {
 }
 
 TEST(StreamInterleaving, HoldsItsInvariantsAmongThreads) {
-  for (std::uint64_t seed = 0; seed < 400; ++seed) {
-    World world(PlanOf(seed), seed);
+  for (std::uint64_t seed = 0; seed < 1200; ++seed) {
+    Plan plan = PlanOf(seed);
+    plan.has_threads = true;
+    World world(plan, seed);
 
     std::vector<std::thread> threads;
     for (int i = 0; i < 4; ++i) {

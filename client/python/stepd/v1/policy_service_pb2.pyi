@@ -234,30 +234,46 @@ class RowError(_message.Message):
     def __init__(self, row: _Optional[int] = ..., status: _Optional[_Union[_status_pb2.Status, _Mapping]] = ...) -> None: ...
 
 class StepStreamRequest(_message.Message):
-    __slots__ = ("request_id", "step", "step_batch", "reset")
+    __slots__ = ("request_id", "step", "step_batch", "reset", "several")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
     STEP_BATCH_FIELD_NUMBER: _ClassVar[int]
     RESET_FIELD_NUMBER: _ClassVar[int]
+    SEVERAL_FIELD_NUMBER: _ClassVar[int]
     request_id: int
     step: StepRequest
     step_batch: StepBatchRequest
     reset: ResetRequest
-    def __init__(self, request_id: _Optional[int] = ..., step: _Optional[_Union[StepRequest, _Mapping]] = ..., step_batch: _Optional[_Union[StepBatchRequest, _Mapping]] = ..., reset: _Optional[_Union[ResetRequest, _Mapping]] = ...) -> None: ...
+    several: StepStreamRequests
+    def __init__(self, request_id: _Optional[int] = ..., step: _Optional[_Union[StepRequest, _Mapping]] = ..., step_batch: _Optional[_Union[StepBatchRequest, _Mapping]] = ..., reset: _Optional[_Union[ResetRequest, _Mapping]] = ..., several: _Optional[_Union[StepStreamRequests, _Mapping]] = ...) -> None: ...
+
+class StepStreamRequests(_message.Message):
+    __slots__ = ("requests",)
+    REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    requests: _containers.RepeatedCompositeFieldContainer[StepStreamRequest]
+    def __init__(self, requests: _Optional[_Iterable[_Union[StepStreamRequest, _Mapping]]] = ...) -> None: ...
 
 class StepStreamResponse(_message.Message):
-    __slots__ = ("request_id", "step", "step_batch", "reset", "error")
+    __slots__ = ("request_id", "step", "step_batch", "reset", "error", "several")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
     STEP_BATCH_FIELD_NUMBER: _ClassVar[int]
     RESET_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    SEVERAL_FIELD_NUMBER: _ClassVar[int]
     request_id: int
     step: StepResponse
     step_batch: StepBatchResponse
     reset: ResetResponse
     error: _status_pb2.Status
-    def __init__(self, request_id: _Optional[int] = ..., step: _Optional[_Union[StepResponse, _Mapping]] = ..., step_batch: _Optional[_Union[StepBatchResponse, _Mapping]] = ..., reset: _Optional[_Union[ResetResponse, _Mapping]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ...) -> None: ...
+    several: StepStreamResponses
+    def __init__(self, request_id: _Optional[int] = ..., step: _Optional[_Union[StepResponse, _Mapping]] = ..., step_batch: _Optional[_Union[StepBatchResponse, _Mapping]] = ..., reset: _Optional[_Union[ResetResponse, _Mapping]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., several: _Optional[_Union[StepStreamResponses, _Mapping]] = ...) -> None: ...
+
+class StepStreamResponses(_message.Message):
+    __slots__ = ("responses",)
+    RESPONSES_FIELD_NUMBER: _ClassVar[int]
+    responses: _containers.RepeatedCompositeFieldContainer[StepStreamResponse]
+    def __init__(self, responses: _Optional[_Iterable[_Union[StepStreamResponse, _Mapping]]] = ...) -> None: ...
 
 class ResetRequest(_message.Message):
     __slots__ = ("actor_id", "epoch")
