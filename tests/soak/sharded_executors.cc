@@ -126,12 +126,12 @@ void ShardedExecutors::Drain() {
   for (const auto& shard : shards_) shard->executor->StartDraining();
   bool is_busy = true;
   while (is_busy) {
-    is_busy = false;
-    for (int i = 0; i < size(); ++i) {
-      Run(i);
-      const Shard& shard = *shards_[std::size_t(i)];
-      is_busy |= shard.executor->num_unfinished() > 0 || !shard.queue.empty();
-    }
+    for (int i = 0; i < size(); ++i) Run(i);
+    // Each of them may have given the others something to do.
+    is_busy = std::any_of(
+        shards_.begin(), shards_.end(), [](const std::unique_ptr<Shard>& s) {
+          return s->executor->num_unfinished() > 0 || !s->queue.empty();
+        });
   }
 }
 
