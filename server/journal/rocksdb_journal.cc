@@ -35,6 +35,8 @@ namespace {
 
 // Sessions looked at between two writes for whether they have expired.
 constexpr int kSweepSlice = 16;
+// Sessions of which it is known that nothing is stored.
+constexpr std::size_t kMaxEmpty = std::size_t{1} << 16;
 constexpr absl::Duration kRetryAfter = absl::Milliseconds(100);
 constexpr absl::Duration kMinSweepPeriod = absl::Seconds(1);
 constexpr absl::Duration kMaxSweepPeriod = absl::Minutes(10);
@@ -179,6 +181,7 @@ class RocksDbJournal final : public Journal {
   bool NextRequests(Requests* requests) ABSL_LOCKS_EXCLUDED(mu_);
   void Serve(const Requests& requests);
   void Finish(const Requests& requests) ABSL_LOCKS_EXCLUDED(mu_);
+  void NoteErased(const Request& request);
   void ReadSession(Request* request);
   absl::Status AddAll(Request* request, rocksdb::WriteBatch* batch);
   absl::StatusOr<JournalOutcome> AddSteps(const Mutation& mutation,
@@ -200,6 +203,9 @@ class RocksDbJournal final : public Journal {
   // Used by the thread only.
   // Sessions that may have steps of which nobody was told that they are there.
   absl::flat_hash_set<std::string> uncertain_;
+  // Sessions that were erased, and not written since: looking for them would
+  // pass over all that they ever were.
+  absl::flat_hash_set<std::string> empty_;
   std::string sweep_from_;  // empty: no sweep is going on
   MonotonicTime next_sweep_{};
 
@@ -331,7 +337,17 @@ void RocksDbJournal::Serve(const Requests& requests) {
   const absl::Status written = ToStatus(db_->Write(options, &batch));
   is_dirty_ = true;
   for (const auto& request : requests) {
-    if (!request->mutations.empty()) request->status.Update(written);
+    if (request->mutations.empty()) continue;
+    request->status.Update(written);
+    if (request->status.ok()) NoteErased(*request);
+  }
+}
+
+void RocksDbJournal::NoteErased(const Request& request) {
+  for (const Mutation& mutation : request.mutations) {
+    if (!mutation.steps.empty()) continue;
+    if (empty_.size() == kMaxEmpty) empty_.clear();
+    empty_.insert(mutation.prefix);
   }
 }
 
@@ -352,6 +368,7 @@ void RocksDbJournal::Finish(const Requests& requests) {
 }
 
 void RocksDbJournal::ReadSession(Request* request) {
+  if (empty_.contains(request->prefix)) return;
   const std::string end = EndKey(request->prefix);
   const rocksdb::Slice upper = ToSlice(end);
   rocksdb::ReadOptions options;
@@ -415,8 +432,10 @@ absl::StatusOr<JournalOutcome> RocksDbJournal::AddSteps(
 
 absl::Status RocksDbJournal::AddWhole(const Mutation& mutation,
                                       rocksdb::WriteBatch* batch) {
-  const absl::Status status =
-      DropKeys(mutation.prefix, EndKey(mutation.prefix), batch);
+  absl::Status status;
+  if (empty_.erase(mutation.prefix) == 0) {
+    status = DropKeys(mutation.prefix, EndKey(mutation.prefix), batch);
+  }
   if (!status.ok()) return status;
   if (!mutation.inputs.empty()) {
     batch->Put(ToSlice(InputsKey(mutation.prefix)), mutation.inputs);
