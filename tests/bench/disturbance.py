@@ -38,6 +38,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 import stepd
+from checkpoint import random_checkpoint
 from daemon import Daemon
 
 LONG = 256  # steps of a session that is rebuilt
@@ -229,15 +230,7 @@ class Bench:
 
 def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     if options.model is None:
-        options.model = folder / "checkpoint"
-        options.model.mkdir()
-        subprocess.run(
-            [
-                *(options.stepd_bench, "--shape", options.shape),
-                *("--write-checkpoint", options.model),
-            ],
-            check=True,
-        )
+        options.model = random_checkpoint(options.stepd_bench, options.shape, folder)
     flags = ("--sessions.kv_policy", options.kv_policy, "--limits.max_versions", "64")
     further = DISTURBANCES[options.by].flags(folder)
     harmless: list[Load] = []
