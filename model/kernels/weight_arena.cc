@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "model/kernels/huge_pages.h"
+#include "model/kernels/memory_nodes.h"
 
 namespace stepd::kernels {
 namespace {
@@ -37,6 +38,9 @@ std::byte* WeightArena::Allocate(std::size_t bytes) {
         static_cast<std::byte*>(std::aligned_alloc(kHugePage, chunk.size)));
     if (chunk.memory == nullptr) throw std::bad_alloc();
     AdviseHugePages(chunk.memory.get(), chunk.size);
+    if (CountMemoryNodes() > 1) {
+      SpreadOverMemoryNodes(chunk.memory.get(), chunk.size);
+    }
     std::memset(chunk.memory.get(), 0, chunk.size);
     chunks_.push_back(std::move(chunk));
   }
