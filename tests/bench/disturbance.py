@@ -14,6 +14,7 @@ per second of both, and their ratios. A step that fails ends it with an error.
              an actor without a session
     journal  nothing                    a daemon that keeps a journal in RocksDB
     synced-journal                      the same, synced before every answer
+    learner  nothing                    a client that reads every finished step
 
     tools/bench_disturbance --by WHAT [--shape NAME | --model DIR]
 """
@@ -165,12 +166,38 @@ class SyncedJournal(Journal):
         return (*Journal.flags(folder), "--journal.sync", "always")
 
 
+class Learner(Disturbance):
+    pause = 0.0
+    SECONDS = 0.5
+
+    @staticmethod
+    def flags(_folder: Path) -> tuple[str, ...]:
+        # Of a daemon of its own: a buffer goes on without readers.
+        return ("--trajectories.readers", "allow")
+
+    def __init__(self, target: str, model: Path, pause: float | None) -> None:
+        super().__init__(target, model, pause)
+        self._client = stepd.connect(target)
+
+    def do(self, count: int, *, fully: bool) -> None:
+        if not fully:
+            time.sleep(self.SECONDS)
+            return
+        reader = self._client.trajectories()
+        end = threading.Timer(self.SECONDS, reader.close)
+        end.start()
+        for _ in reader:
+            pass
+        end.join()
+
+
 DISTURBANCES: Mapping[str, type[Disturbance]] = {
     "push": Push,
     "rebuild": Rebuild,
     "reset": Reset,
     "journal": Journal,
     "synced-journal": SyncedJournal,
+    "learner": Learner,
 }
 
 
