@@ -606,8 +606,21 @@ bool Executor::MustCompute(Work* work, MonotonicTime now) {
   return true;
 }
 
+// Says of each reply whether its stream has another one to come.
+void Executor::MarkFollowed() {
+  streams_.clear();
+  for (auto it = finished_.rbegin(); it != finished_.rend(); ++it) {
+    Work& work = **it;
+    if (!work.is_step() || !work.status.ok()) continue;
+    const void* stream = work.step().stream;
+    if (stream == nullptr) continue;
+    work.reply.is_followed = !streams_.insert(stream).second;
+  }
+}
+
 // Last of all, when every session is in order again.
 void Executor::DeliverFinished(MonotonicTime now) {
+  MarkFollowed();
   for (Work* work : finished_) {
     Deliver(work, now);
     works_.Free(work);

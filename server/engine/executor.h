@@ -22,6 +22,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "model/kv_cache/block_pool.h"
@@ -150,6 +151,7 @@ class Executor {
   void Finish(Work* work, MonotonicTime now);
   void ServeNext(Session* session, MonotonicTime now);
   bool MustCompute(Work* work, MonotonicTime now);
+  void MarkFollowed();
   void DeliverFinished(MonotonicTime now);
   void Deliver(Work* work, MonotonicTime now);
 
@@ -189,6 +191,7 @@ class Executor {
   Batch batch_;                  // the current one
   std::vector<Work*> computed_;  // by it, to the end
   std::vector<Work*> finished_;
+  absl::flat_hash_set<const void*> streams_;  // of finished_
   // Of sessions that have a later one; kept for their memory.
   std::vector<std::unique_ptr<AnsweredTask>> spare_answers_;
 };

@@ -69,6 +69,8 @@ struct StepReply {
   std::uint64_t model_version = 0;
   std::uint64_t context_version_min = 0;
   std::uint64_t context_version_max = 0;
+  // Another reply to a task of the same stream is delivered right after it.
+  bool is_followed = false;
 };
 
 // Called exactly once, from an executor's thread (or inside Submit's caller
@@ -122,6 +124,8 @@ struct StepTask {
   MonotonicTime deadline = kInfiniteFuture;
   // Set by the caller to have the task dropped if its batch has not formed.
   std::shared_ptr<const std::atomic<bool>> is_cancelled;
+  // Stands for whoever sends replies together; only compared. nullptr: nobody.
+  const void* stream = nullptr;
   StepDone done;
 };
 

@@ -72,10 +72,11 @@ class RecordWriter {
 };
 
 void AddReply(const StepReply& reply, RecordWriter* writer) {
-  // A new member does not compile until it is stored here and read below.
+  // A new member does not compile until it is stored here and read below, as
+  // all are but is_followed, which is of one delivery.
   const auto& [num_answered, actions, log_probs, outputs, step_index, epoch,
                served_from, model_version, context_version_min,
-               context_version_max] = reply;
+               context_version_max, is_followed] = reply;
   writer->AddVarint(static_cast<std::uint64_t>(num_answered));
   writer->AddVarint(actions.size());
   writer->AddArray(actions.data(), actions.size());

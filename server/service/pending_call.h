@@ -26,6 +26,12 @@ class PendingCall {
   // Sends the response, or the error. Called exactly once, from any thread;
   // the call may be gone when it returns.
   virtual void Complete(const absl::Status& status) = 0;
+  // The same without error, when another answer to the same stream() is about
+  // to be completed: they can leave together.
+  virtual void CompleteFollowed() { Complete(absl::OkStatus()); }
+
+  // The stream whose answers can leave together; nullptr: there is none.
+  virtual const void* stream() const { return nullptr; }
 
   MonotonicTime deadline() const { return deadline_; }
   const std::shared_ptr<std::atomic<bool>>& is_cancelled() const {

@@ -212,9 +212,11 @@ void CallbackPolicyService::RunStep(const v1::StepRequest& request,
   if (!task.ok()) return call->Complete(Refused(task.status()));
   task->deadline = call->deadline();
   task->is_cancelled = call->is_cancelled();
+  task->stream = call->stream();
   task->done = [this, response, call](const absl::StatusOr<StepReply>& reply) {
     if (!reply.ok()) return call->Complete(Reported(reply.status()));
     codec_.EncodeStep(*reply, response);
+    if (reply->is_followed) return call->CompleteFollowed();
     call->Complete(absl::OkStatus());
   };
   const absl::Status status = engine_->Submit(*std::move(task));

@@ -35,10 +35,14 @@ class StepStream::Exchange final : public PendingCall {
   std::size_t num_bytes() const { return num_bytes_; }
 
   void Complete(const absl::Status& status) override;
+  void CompleteFollowed() override { Answered(/*is_followed=*/true); }
+  const void* stream() const override;
   // The answer is written, or dropped.
   void Forget();
 
  private:
+  void Answered(bool is_followed);
+
   Message* const message_;
   const v1::StepStreamRequest* const request_;
   v1::StepStreamResponse* const response_;
@@ -97,9 +101,15 @@ void StepStream::Exchange::Complete(const absl::Status& status) {
     EncodeStatus(status, response_->mutable_error());
     stream->LogFailure(request_->request_id(), status);
   }
-  num_bytes_ = response_->ByteSizeLong();
-  stream->OnAnswered(this);
+  Answered(/*is_followed=*/false);
 }
+
+void StepStream::Exchange::Answered(bool is_followed) {
+  num_bytes_ = response_->ByteSizeLong();
+  message_->stream()->OnAnswered(this, is_followed);
+}
+
+const void* StepStream::Exchange::stream() const { return message_->stream(); }
 
 void StepStream::Exchange::Forget() { message_->Forget(); }
 
@@ -202,7 +212,7 @@ void StepStream::StopReading(absl::Status error) {
   if (should_finish) FinishNow();
 }
 
-void StepStream::OnAnswered(Exchange* exchange) {
+void StepStream::OnAnswered(Exchange* exchange, bool is_followed) {
   bool is_dropped = false;
   bool should_write = false;
   bool should_finish = false;
@@ -213,7 +223,7 @@ void StepStream::OnAnswered(Exchange* exchange) {
       --num_in_flight_;
     } else {
       answered_.push_back(exchange);
-      should_write = TakeWrite();
+      should_write = !is_followed && TakeWrite();
     }
     should_finish = ShouldFinish();
   }

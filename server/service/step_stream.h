@@ -93,7 +93,9 @@ class StepStream final
   void ReadNext() ABSL_LOCKS_EXCLUDED(mu_);
   // Reads no more, answers what is in flight, ends the stream with `error`.
   void StopReading(absl::Status error) ABSL_LOCKS_EXCLUDED(mu_);
-  void OnAnswered(Exchange* exchange) ABSL_LOCKS_EXCLUDED(mu_);
+  // `is_followed`: it is called again at once.
+  void OnAnswered(Exchange* exchange, bool is_followed)
+      ABSL_LOCKS_EXCLUDED(mu_);
   // Puts what to write next into writing_. False: there is nothing, or a write
   // is going on. Else the caller must call Write() after it has unlocked.
   bool TakeWrite() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);

@@ -168,7 +168,10 @@ void GrpcClosedLoop::AddLoads(Lane* lane, Stub* stub,
       loads->push_back(MakeUnaryLoad(lane, stub, actors));
       return;
     case Mode::kStream:
-      loads->push_back(MakeStreamLoad(lane, stub, actors));
+      loads->push_back(
+          MakeStreamLoad(lane, stub, actors,
+                         std::max<std::size_t>(
+                             1, description_.limits().max_actors_per_batch())));
       return;
     case Mode::kOpen:
       loads->push_back(MakeOpenLoad(lane, stub, actors,

@@ -33,9 +33,11 @@ std::unique_ptr<Load> MakeOpenLoad(Lane* lane, Stub* stub,
                                    double steps_per_second);
 
 // StepStream: one stream, on which every actor has one step; a Reset and the
-// step after it are sent together.
+// step after it are sent together. Requests that are due at the same time share
+// messages of at most `most_together`.
 std::unique_ptr<Load> MakeStreamLoad(Lane* lane, Stub* stub,
-                                     absl::Span<SimulatedActor> actors);
+                                     absl::Span<SimulatedActor> actors,
+                                     std::size_t most_together);
 
 // StepBatch: all of the actors in each call. Resets are calls of their own,
 // sent just before and not waited for.

@@ -5,6 +5,7 @@
 #include <grpcpp/support/async_stream.h>
 
 #include <cstddef>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <utility>
@@ -23,14 +24,15 @@ using Response = v1::StepStreamResponse;
 
 class StreamLoad final : public Load {
  public:
-  StreamLoad(Lane* lane, Stub* stub, absl::Span<SimulatedActor> actors);
+  StreamLoad(Lane* lane, Stub* stub, absl::Span<SimulatedActor> actors,
+             std::size_t most_together);
 
   void Start() override {
     stream_ = stub_->AsyncStepStream(&context_, lane_->queue(),
                                      lane_->Tag(&on_started_));
   }
   // Requests wait until all answers that are there have been read, and go out
-  // in one message.
+  // in as few messages as the server takes.
   void OnQuiet() override { WriteNext(); }
 
  private:
@@ -64,11 +66,12 @@ class StreamLoad final : public Load {
 
   Lane* const lane_;
   Stub* const stub_;
+  const std::size_t most_together_;
   std::vector<Actor> actors_;  // request ids are indices; see SendReset()
   grpc::ClientContext context_;
   Response response_;
   grpc::Status status_;
-  std::vector<Request*> to_write_;
+  std::deque<Request*> to_write_;
   Request together_;
   std::size_t num_unanswered_ = 0;
   bool is_started_ = false;
@@ -83,8 +86,12 @@ class StreamLoad final : public Load {
 };
 
 StreamLoad::StreamLoad(Lane* lane, Stub* stub,
-                       absl::Span<SimulatedActor> actors)
-    : lane_(lane), stub_(stub), actors_(actors.size()) {
+                       absl::Span<SimulatedActor> actors,
+                       std::size_t most_together)
+    : lane_(lane),
+      stub_(stub),
+      most_together_(most_together),
+      actors_(actors.size()) {
   for (std::size_t i = 0; i < actors.size(); ++i) {
     Actor& actor = actors_[i];
     actor.state = &actors[i];
@@ -159,19 +166,24 @@ void StreamLoad::SendReset(Actor* actor) {
 void StreamLoad::WriteNext() {
   if (!is_started_ || is_writing_ || is_finishing_) return;
   if (to_write_.empty()) return FinishIfDone();
+  const std::size_t count = std::min(to_write_.size(), most_together_);
+  grpc::WriteOptions options;
+  // More follows at once: let the transport send them together.
+  if (count < to_write_.size()) options.set_buffer_hint();
   is_writing_ = true;
-  if (to_write_.size() == 1) {
-    stream_->Write(*to_write_.front(), lane_->Tag(&on_written_));
+  if (count == 1) {
+    stream_->Write(*to_write_.front(), options, lane_->Tag(&on_written_));
   } else {
     auto* requests = together_.mutable_several()->mutable_requests();
-    for (Request* request : to_write_) {
-      requests->UnsafeArenaAddAllocated(request);
+    for (std::size_t i = 0; i < count; ++i) {
+      requests->UnsafeArenaAddAllocated(to_write_[i]);
     }
-    stream_->Write(together_, lane_->Tag(&on_written_));
+    stream_->Write(together_, options, lane_->Tag(&on_written_));
     // They are their actors' own.
     requests->UnsafeArenaExtractSubrange(0, requests->size(), nullptr);
   }
-  to_write_.clear();
+  to_write_.erase(to_write_.begin(),
+                  to_write_.begin() + static_cast<std::ptrdiff_t>(count));
 }
 
 void StreamLoad::OnWritten(bool ok) {
@@ -191,8 +203,9 @@ void StreamLoad::OnFinished() { lane_->Check(status_, "StepStream"); }
 }  // namespace
 
 std::unique_ptr<Load> MakeStreamLoad(Lane* lane, Stub* stub,
-                                     absl::Span<SimulatedActor> actors) {
-  return std::make_unique<StreamLoad>(lane, stub, actors);
+                                     absl::Span<SimulatedActor> actors,
+                                     std::size_t most_together) {
+  return std::make_unique<StreamLoad>(lane, stub, actors, most_together);
 }
 
 }  // namespace stepd::bench

@@ -131,9 +131,12 @@ class Batcher:
 
 
 class Servicer:
-    def __init__(self, policy: StaticCachePolicy, batcher: Batcher) -> None:
+    def __init__(
+        self, policy: StaticCachePolicy, batcher: Batcher, most_together: int
+    ) -> None:
         self._policy = policy
         self._batcher = batcher
+        self._most_together = most_together
 
     def handlers(self) -> grpc.GenericRpcHandler:
         unary = {
@@ -244,16 +247,19 @@ class Servicer:
                 pb.Field(name="done", dtype=int64, min=0, max=2, required=True),
             ],
             num_actions=num_actions,
-            limits=pb.Limits(max_actors_per_batch=1, max_steps_per_call=1),
+            limits=pb.Limits(
+                max_actors_per_batch=self._most_together, max_steps_per_call=1
+            ),
             server_version="grpc.aio " + grpc.__version__,
         )
 
 
-async def serve(model: Path, port_file: Path) -> None:
+async def serve(model: Path, port_file: Path, most_together: int) -> None:
     policy = StaticCachePolicy(model, NUM_SLOTS, MAX_STEPS)
     batcher = Batcher(policy)
     server = grpc.aio.server()
-    server.add_generic_rpc_handlers([Servicer(policy, batcher).handlers()])
+    servicer = Servicer(policy, batcher, most_together)
+    server.add_generic_rpc_handlers([servicer.handlers()])
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     running = asyncio.create_task(batcher.run())
@@ -272,8 +278,14 @@ def main() -> None:
     parser.add_argument(
         "--server.port_file", dest="port_file", type=Path, required=True
     )
+    parser.add_argument(
+        "--most-together",
+        type=int,
+        default=1,
+        help="requests and answers in one message of a stream",
+    )
     options, _ = parser.parse_known_args()
-    asyncio.run(serve(options.model, options.port_file))
+    asyncio.run(serve(options.model, options.port_file, options.most_together))
 
 
 if __name__ == "__main__":

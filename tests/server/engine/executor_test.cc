@@ -96,6 +96,36 @@ TEST_F(ExecutorTest, KeepsTheOrderWithinASession) {
   EXPECT_THAT(third->reply(), SameReply(Replay("a", {1, 2}, {3})));
 }
 
+TEST_F(ExecutorTest, SaysWhichRepliesOfAStreamAreFollowedByAnother) {
+  Start();
+  const int first_stream = 0;
+  const int second_stream = 0;
+  std::vector<Answer*> answers;
+  const auto submit = [&](const std::string& actor, const void* stream) {
+    answers.emplace_back();
+    StepTask task = Task(actor, {1}, &answers.back());
+    task.stream = stream;
+    if (actor == "cancelled") {
+      task.is_cancelled = std::make_shared<std::atomic<bool>>(true);
+    }
+    Submit(std::move(task));
+  };
+  submit("a", &first_stream);
+  submit("b", &second_stream);
+  submit("alone", nullptr);
+  submit("c", &first_stream);
+  submit("also alone", nullptr);
+  submit("cancelled", &second_stream);
+
+  RunBatch();
+
+  EXPECT_TRUE(answers[0]->reply().is_followed);
+  EXPECT_FALSE(answers[1]->reply().is_followed);  // an error is no reply
+  EXPECT_FALSE(answers[2]->reply().is_followed);
+  EXPECT_FALSE(answers[3]->reply().is_followed);
+  EXPECT_FALSE(answers[4]->reply().is_followed);
+}
+
 TEST_F(ExecutorTest, ReturnsEachTaskTheOutputsItAskedForOnly) {
   Start();
   Answer* none = nullptr;

@@ -246,6 +246,15 @@ class World : public grpc::ServerCallbackReaderWriter<grpc::ByteBuffer,
     calls_.erase(calls_.begin() + static_cast<std::ptrdiff_t>(i));
     const bool is_ok = random_() % 4 != 0;
     --num_unanswered_;
+    if (!calls_.empty() && random_() % 2 == 0) {
+      PendingCall* last = calls_.back();
+      calls_.pop_back();
+      --num_unanswered_;
+      return [call, last] {
+        call->CompleteFollowed();
+        last->Complete(absl::OkStatus());
+      };
+    }
     return [call, is_ok] {
       call->Complete(is_ok ? absl::OkStatus() : absl::CancelledError("no"));
     };
