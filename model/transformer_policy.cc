@@ -142,7 +142,7 @@ class TransformerRunner : public PolicyRunner {
                    StepResult* result) const;
   void CopyHiddenLayers(const float* read, const float* hidden,
                         StepResult* result);
-  void FillScores(absl::Span<const float> values, StepResult* result) const;
+  void FillScores(absl::Span<const float> values, StepResult* result);
 
   const TransformerPolicy& policy_;
   const std::shared_ptr<TransformerKvMemory> memory_;
@@ -151,6 +151,7 @@ class TransformerRunner : public PolicyRunner {
   PreparedInputsMap prepared_;
   // Of the batch at hand; members so that their memory is kept.
   BatchPlan plan_;
+  EmbedColumn embed_column_;
   std::vector<const SourceCache*> sources_;
   std::vector<const float*> modulations_;
   std::vector<float> stacked_values_;  // of the stacked head at hand
@@ -327,7 +328,8 @@ void TransformerRunner::Reserve(std::int64_t num_tokens,
   scratch_.Reserve(Scratch::Rounded(num_tokens * width) +
                    Scratch::Rounded(num_rows * width) +
                    Scratch::Rounded(num_reads * num_rows * width) +
-                   std::max(policy_.decoder_.ScratchSize(num_tokens), heads));
+                   std::max({policy_.embedder_.ScratchSize(),
+                             policy_.decoder_.ScratchSize(num_tokens), heads}));
 }
 
 // Here and in PrepareInputs() LibTorch's exceptions become a status.
@@ -418,7 +420,7 @@ void TransformerRunner::ForwardOrThrow(const StepBatch& batch,
   float* read =
       scratch_.Take(static_cast<std::int64_t>(policy_.read_layers_.size()) *
                     num_rows * policy_.decoder_.hidden_dim());
-  policy_.embedder_.Embed(plan_.steps(), x);
+  policy_.embedder_.Embed(plan_.steps(), &scratch_, &embed_column_, x);
   EmbedPrefixes(batch, x);
   FindPreparedInputs(batch);
   policy_.decoder_.Forward({plan_.layout(),
@@ -541,7 +543,7 @@ void TransformerRunner::CopyHiddenLayers(const float* read, const float* hidden,
 
 // `values` are what the action head gave for every row.
 void TransformerRunner::FillScores(absl::Span<const float> values,
-                                   StepResult* result) const {
+                                   StepResult* result) {
   if (policy_.score_rule_ == ScoreRule::kOutput) {
     result->scores.assign(values.begin(), values.end());
     return;
@@ -553,7 +555,7 @@ void TransformerRunner::FillScores(absl::Span<const float> values,
   for (std::size_t i = 0; i < rows; ++i) {
     ScoreVectorAngles(
         values.subspan(i * elements, elements),
-        static_cast<std::int64_t>(elements / actions),
+        static_cast<std::int64_t>(elements / actions), &scratch_,
         absl::MakeSpan(result->scores).subspan(i * actions, actions));
   }
 }

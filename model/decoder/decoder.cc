@@ -14,7 +14,6 @@ namespace stepd {
 
 using kernels::BatchLayout;
 using kernels::KernelSet;
-using kernels::RopeRows;
 
 // ---- Building -----------------------------------------------------------
 
@@ -113,10 +112,10 @@ std::int64_t Decoder::ScratchSize(std::int64_t num_tokens) const {
 
 // ---- Running ------------------------------------------------------------
 
-std::vector<RopeRows> Decoder::TurnPositions(const BatchLayout& layout,
-                                             DecoderState* state,
-                                             Scratch* scratch) const {
-  std::vector<RopeRows> rows;
+Decoder::TurnedPositions Decoder::TurnPositions(const BatchLayout& layout,
+                                                DecoderState* state,
+                                                Scratch* scratch) const {
+  TurnedPositions rows;
   std::vector<float> host;
   for (std::size_t i = 0; i < state->ropes.size(); ++i) {
     RopeCache& rope = state->ropes[i];
@@ -212,7 +211,10 @@ void Decoder::RunLoop(const Pass& pass, const Stage& stage, float* x) const {
     RunLayers(pass, stage, t, x);
     loop.Leave(kernels_, state, t, pass.scratch, x);
     // Later loops would only write keys and values that nobody reads.
-    if (pass.batch.layout.is_final && loop.HasEnded(kernels_, state)) break;
+    if (pass.batch.layout.is_final &&
+        loop.HasEnded(kernels_, state, pass.scratch)) {
+      break;
+    }
   }
   kernels_.CopyColumns(
       {state.out, hidden_dim_, x, hidden_dim_, rows, hidden_dim_});
@@ -223,8 +225,11 @@ void Decoder::RunLayers(const Pass& pass, const Stage& stage, int visit,
   AttentionInputs inputs;
   inputs.layout = &pass.batch.layout;
   inputs.scratch = pass.scratch;
-  std::vector<kernels::SourceKv> sources;
-  std::vector<const float*> modulations;
+  const Scratch::Scope scope(pass.scratch);
+  const auto sources =
+      pass.scratch->TakeHost<kernels::SourceKv>(pass.batch.sources.size());
+  const auto modulations =
+      pass.scratch->TakeHost<const float*>(pass.batch.modulations.size());
   for (const PlacedLayer& placed : stage.layers) {
     if (placed.rope != kNone) {
       inputs.rope = pass.ropes[static_cast<std::size_t>(placed.rope)];
@@ -234,17 +239,18 @@ void Decoder::RunLayers(const Pass& pass, const Stage& stage, int visit,
           pass.state.cache.slot(placed.kv_slot + visit * stage.slots_per_visit);
     }
     if (placed.source_slot != kNone) {
-      sources.clear();
-      for (const SourceCache* source : pass.batch.sources) {
-        sources.push_back(source->slot(placed.source_slot));
-      }
+      std::transform(pass.batch.sources.begin(), pass.batch.sources.end(),
+                     sources.begin(), [&](const SourceCache* source) {
+                       return source->slot(placed.source_slot);
+                     });
       inputs.sources = sources;
     }
     if (placed.layer.modulation_size() > 0) {
-      modulations.clear();
-      for (const float* of_session : pass.batch.modulations) {
-        modulations.push_back(of_session + placed.modulation);
-      }
+      std::transform(pass.batch.modulations.begin(),
+                     pass.batch.modulations.end(), modulations.begin(),
+                     [&](const float* of_session) {
+                       return of_session + placed.modulation;
+                     });
       inputs.modulations = modulations;
     }
     placed.layer.Forward(kernels_, inputs, x);

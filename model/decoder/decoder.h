@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "ATen/core/Tensor.h"
+#include "absl/container/inlined_vector.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "model/decoder/decoder_config.h"
@@ -110,19 +111,20 @@ class Decoder {
     std::optional<RecurrentLoop> loop;
     int slots_per_visit = 0;
   };
+  // By RopeConfig. Policies have one or two.
+  using TurnedPositions = absl::InlinedVector<kernels::RopeRows, 4>;
   // One forward on its way through the stages.
   struct Pass {
     const DecoderBatch& batch;
     const DecoderState& state;
     Scratch* scratch;
-    std::vector<kernels::RopeRows> ropes;
+    TurnedPositions ropes;
   };
 
   void AddStage(const StageConfig& config);
   int AddRope(const RopeConfig* config);
-  std::vector<kernels::RopeRows> TurnPositions(
-      const kernels::BatchLayout& layout, DecoderState* state,
-      Scratch* scratch) const;
+  TurnedPositions TurnPositions(const kernels::BatchLayout& layout,
+                                DecoderState* state, Scratch* scratch) const;
   void RunLoop(const Pass& pass, const Stage& stage, float* x) const;
   // All layers of a stage once; `visit` counts its loops.
   void RunLayers(const Pass& pass, const Stage& stage, int visit,

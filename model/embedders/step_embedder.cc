@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <numeric>
 #include <utility>
 
 #include "ATen/Functions.h"
@@ -17,6 +18,9 @@ namespace stepd {
 using kernels::KernelSet;
 
 namespace {
+
+// Values that are projected together: scratch memory is sized for them.
+constexpr std::int64_t kMostProjected = 64;
 
 // Element `i`; past the end of a ragged or an absent value it is 0.
 float ElementOrZero(const FieldValue& value, std::int64_t i) {
@@ -247,31 +251,43 @@ void StepEmbedder::PlanBanks(std::size_t step, EmbedPlan* plan) const {
 
 // ---- Embedding ----------------------------------------------------------
 
-void StepEmbedder::Embed(const EmbedPlan& plan, float* x) const {
+std::int64_t StepEmbedder::ScratchSize() const {
+  std::int64_t most = 0;
+  for (const Field& field : fields_) {
+    const auto* projection = std::get_if<Projection>(&field.content);
+    if (projection == nullptr) continue;
+    const std::int64_t num_inputs = projection->linear->in_dim();
+    most = std::max(most, Scratch::Rounded(kMostProjected * num_inputs) +
+                              Scratch::Rounded(kMostProjected * field.width));
+  }
+  return most;
+}
+
+void StepEmbedder::Embed(const EmbedPlan& plan, Scratch* scratch,
+                         EmbedColumn* column, float* x) const {
   kernels_.Zero(x, plan.num_rows * hidden_dim_);
-  Column column;
+  const Output output = {column, scratch, x};
   for (std::size_t f = 0; f < fields_.size(); ++f) {
     const Field& field = fields_[f];
-    FillColumn(plan, f, &column);
-    std::visit(
-        [&](const auto& content) { AddContent(field, content, column, x); },
-        field.content);
+    FillColumn(plan, f, column);
+    std::visit([&](const auto& content) { AddContent(field, content, output); },
+               field.content);
     if (field.type_row.defined()) {
-      AddEverywhere(field.type_row, column.all_offsets, x);
+      AddEverywhere(field.type_row, column->all_offsets, &column->indices, x);
     }
   }
   if (num_compute_tokens_ == 0) return;
-  std::vector<std::int64_t> offsets(plan.num_tokens.size());
-  for (std::size_t i = 0; i < offsets.size(); ++i) {
-    offsets[i] =
+  column->offsets.resize(plan.num_tokens.size());
+  for (std::size_t i = 0; i < column->offsets.size(); ++i) {
+    column->offsets[i] =
         (plan.first_rows[i] + plan.num_tokens[i] - num_compute_tokens_) *
         hidden_dim_;
   }
-  AddEverywhere(compute_tokens_, offsets, x);
+  AddEverywhere(compute_tokens_, column->offsets, &column->indices, x);
 }
 
 void StepEmbedder::FillColumn(const EmbedPlan& plan, std::size_t field_index,
-                              Column* column) const {
+                              EmbedColumn* column) const {
   const Field& field = fields_[field_index];
   const auto stride = static_cast<std::size_t>(layout_.num_fields());
   column->values.clear();
@@ -297,80 +313,90 @@ void StepEmbedder::FillColumn(const EmbedPlan& plan, std::size_t field_index,
 
 void StepEmbedder::AddEverywhere(const at::Tensor& row,
                                  absl::Span<const std::int64_t> offsets,
+                                 std::vector<std::int64_t>* zeros,
                                  float* x) const {
-  const std::vector<std::int64_t> zeros(offsets.size(), 0);
-  kernels_.AddTableRows(row.const_data_ptr<float>(), row.numel(), zeros,
+  zeros->assign(offsets.size(), 0);
+  kernels_.AddTableRows(row.const_data_ptr<float>(), row.numel(), *zeros,
                         {x, offsets});
 }
 
 void StepEmbedder::AddContent(const Field& field, const Table& table,
-                              const Column& column, float* x) const {
-  std::vector<std::int64_t> rows(column.offsets.size(), 0);
-  std::transform(column.values.begin(), column.values.end(), rows.begin(),
-                 [](const FieldValue& value) {
+                              const Output& output) const {
+  EmbedColumn& column = *output.column;
+  column.indices.assign(column.offsets.size(), 0);
+  std::transform(column.values.begin(), column.values.end(),
+                 column.indices.begin(), [](const FieldValue& value) {
                    return value.is_present() ? LoadInt64(value) : 0;
                  });
-  kernels_.AddTableRows(table.table.const_data_ptr<float>(), field.width, rows,
-                        {x, column.offsets});
+  kernels_.AddTableRows(table.table.const_data_ptr<float>(), field.width,
+                        column.indices, {output.x, column.offsets});
 }
 
 void StepEmbedder::AddContent(const Field& field, const Fourier& fourier,
-                              const Column& column, float* x) const {
+                              const Output& output) const {
+  EmbedColumn& column = *output.column;
   const std::int64_t num_inputs = fourier.weight.size(0);
-  std::vector<float> inputs;
-  inputs.reserve(column.values.size() * static_cast<std::size_t>(num_inputs));
+  column.inputs.clear();
   for (const FieldValue& value : column.values) {
     for (std::int64_t c = 0; c < num_inputs; ++c) {
-      inputs.push_back(ElementOrZero(value, field.config.first_element + c));
+      column.inputs.push_back(
+          ElementOrZero(value, field.config.first_element + c));
     }
   }
   kernels_.AddFourier(
       {fourier.weight.const_data_ptr<float>(),
        fourier.freqs.const_data_ptr<float>(),
        fourier.phases.const_data_ptr<float>(), num_inputs, field.width},
-      inputs.data(), {x, column.offsets});
+      column.inputs.data(), {output.x, column.offsets});
 }
 
 void StepEmbedder::AddContent(const Field& field, const Projection& projection,
-                              const Column& column, float* x) const {
+                              const Output& output) const {
+  EmbedColumn& column = *output.column;
   const std::int64_t num_inputs = projection.linear->in_dim();
-  const auto count = static_cast<std::int64_t>(column.values.size());
-  if (count == 0) return;
-  at::Tensor host = at::empty({count, num_inputs}, at::kFloat);
-  float* to = host.data_ptr<float>();
-  for (const FieldValue& value : column.values) {
-    for (std::int64_t p = 0; p < num_inputs; ++p) {
-      const float element =
-          ElementOrZero(value, field.config.first_element + p);
-      *to++ = (projection.truncates ? std::trunc(element) : element) *
-                  projection.scale +
-              projection.offset;
+  column.indices.resize(
+      std::min<std::size_t>(column.values.size(), kMostProjected));
+  std::iota(column.indices.begin(), column.indices.end(), 0);
+  const Scratch::Scope scope(output.scratch);
+  float* inputs = output.scratch->Take(kMostProjected * num_inputs);
+  float* rows = output.scratch->Take(kMostProjected * field.width);
+  for (std::size_t begin = 0; begin < column.values.size();
+       begin += kMostProjected) {
+    const auto values = absl::MakeConstSpan(column.values)
+                            .subspan(begin, std::size_t{kMostProjected});
+    column.inputs.clear();
+    for (const FieldValue& value : values) {
+      for (std::int64_t p = 0; p < num_inputs; ++p) {
+        const float element =
+            ElementOrZero(value, field.config.first_element + p);
+        column.inputs.push_back(
+            (projection.truncates ? std::trunc(element) : element) *
+                projection.scale +
+            projection.offset);
+      }
     }
+    const auto count = static_cast<std::int64_t>(values.size());
+    kernels_.CopyFromHost(column.inputs.data(), count * num_inputs, inputs);
+    kernels_.Linear({projection.linear.get(), inputs, count, rows});
+    kernels_.AddTableRows(
+        rows, field.width,
+        absl::MakeConstSpan(column.indices).first(values.size()),
+        {output.x,
+         absl::MakeConstSpan(column.offsets).subspan(begin, values.size())});
   }
-  const at::Tensor inputs = host.to(kernels_.device());
-  at::Tensor rows =
-      at::empty({count, field.width},
-                at::TensorOptions(at::kFloat).device(kernels_.device()));
-  kernels_.Linear({projection.linear.get(), inputs.const_data_ptr<float>(),
-                   count, rows.data_ptr<float>()});
-  std::vector<std::int64_t> indices(column.values.size());
-  for (std::size_t i = 0; i < indices.size(); ++i) {
-    indices[i] = static_cast<std::int64_t>(i);
-  }
-  kernels_.AddTableRows(rows.const_data_ptr<float>(), field.width, indices,
-                        {x, column.offsets});
 }
 
 void StepEmbedder::AddContent(const Field& /*field*/, const Given& /*given*/,
-                              const Column& column, float* x) const {
-  std::vector<float> row;
+                              const Output& output) const {
+  EmbedColumn& column = *output.column;
   for (std::size_t i = 0; i < column.values.size(); ++i) {
     const FieldValue& value = column.values[i];
-    row.resize(static_cast<std::size_t>(value.count));
+    column.inputs.resize(static_cast<std::size_t>(value.count));
     for (std::int64_t e = 0; e < value.count; ++e) {
-      row[static_cast<std::size_t>(e)] = LoadFloat(value, e);
+      column.inputs[static_cast<std::size_t>(e)] = LoadFloat(value, e);
     }
-    kernels_.CopyFromHost(row.data(), value.count, x + column.offsets[i]);
+    kernels_.CopyFromHost(column.inputs.data(), value.count,
+                          output.x + column.offsets[i]);
   }
 }
 

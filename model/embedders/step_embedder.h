@@ -22,6 +22,7 @@
 #include "absl/types/span.h"
 #include "model/embedders/embedder_config.h"
 #include "model/kernels/kernel_set.h"
+#include "model/layers/scratch.h"
 #include "model/policy_spec.h"
 #include "model/step.h"
 
@@ -38,6 +39,16 @@ struct EmbedPlan {
   // [rows] the bank of every token; empty if there is one bank.
   std::vector<std::int32_t> token_banks;
   std::int64_t num_rows = 0;
+};
+
+// One field of a batch at a time: its values in the steps that have them, and
+// where their contents go. Kept between batches for its memory.
+struct EmbedColumn {
+  std::vector<FieldValue> values;
+  std::vector<std::int64_t> offsets;      // of their contents
+  std::vector<std::int64_t> all_offsets;  // also of contents that are zeros
+  std::vector<std::int64_t> indices;      // rows of a table to add there
+  std::vector<float> inputs;              // what the values become, on the host
 };
 
 // Rows before a step that are no step's.
@@ -70,9 +81,12 @@ class StepEmbedder {
   void Plan(absl::Span<const absl::string_view> steps,
             absl::Span<const RowGap> gaps, EmbedPlan* plan) const;
 
+  // Scratch floats of Embed().
+  std::int64_t ScratchSize() const;
   // Writes plan.num_rows token rows to x [rows, D] on the device; those of
   // gaps are zeros.
-  void Embed(const EmbedPlan& plan, float* x) const;
+  void Embed(const EmbedPlan& plan, Scratch* scratch, EmbedColumn* column,
+             float* x) const;
 
  private:
   struct Table {
@@ -97,11 +111,11 @@ class StepEmbedder {
     at::Tensor type_row;    // [W], or undefined
     std::variant<Table, Fourier, Projection, Given> content;
   };
-  // One field's values in the steps that have them, and where they go.
-  struct Column {
-    std::vector<FieldValue> values;
-    std::vector<std::int64_t> offsets;      // of their contents
-    std::vector<std::int64_t> all_offsets;  // also of contents that are zeros
+  // What the contents of one field are added to.
+  struct Output {
+    EmbedColumn* column;
+    Scratch* scratch;
+    float* x;
   };
 
   void AddField(FieldEmbedding config, const std::vector<FieldSpec>& fields);
@@ -116,19 +130,20 @@ class StepEmbedder {
   void PlanBanks(std::size_t step, EmbedPlan* plan) const;
   void PlanStep(std::size_t step, EmbedPlan* plan) const;
   void FillColumn(const EmbedPlan& plan, std::size_t field_index,
-                  Column* column) const;
+                  EmbedColumn* column) const;
 
-  void AddContent(const Field& field, const Table& table, const Column& column,
-                  float* x) const;
+  void AddContent(const Field& field, const Table& table,
+                  const Output& output) const;
   void AddContent(const Field& field, const Fourier& fourier,
-                  const Column& column, float* x) const;
+                  const Output& output) const;
   void AddContent(const Field& field, const Projection& projection,
-                  const Column& column, float* x) const;
-  void AddContent(const Field& field, const Given& given, const Column& column,
-                  float* x) const;
-  // Adds `row` at every offset.
+                  const Output& output) const;
+  void AddContent(const Field& field, const Given& given,
+                  const Output& output) const;
+  // Adds `row` at every offset; `zeros` is memory for its indices.
   void AddEverywhere(const at::Tensor& row,
-                     absl::Span<const std::int64_t> offsets, float* x) const;
+                     absl::Span<const std::int64_t> offsets,
+                     std::vector<std::int64_t>* zeros, float* x) const;
 
   const kernels::KernelSet& kernels_;
   StepLayout layout_;

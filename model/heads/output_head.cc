@@ -74,11 +74,13 @@ void OutputHead::Forward(const KernelSet& kernels, const float* x,
 }
 
 void ScoreVectorAngles(absl::Span<const float> vectors, std::int64_t dim,
-                       absl::Span<float> scores) {
+                       Scratch* scratch, absl::Span<float> scores) {
   const auto width = static_cast<std::size_t>(dim);
-  std::vector<float> unit(vectors.begin(), vectors.end());
+  const Scratch::Scope scope(scratch);
+  const auto unit = scratch->TakeHost<float>(vectors.size());
+  std::copy(vectors.begin(), vectors.end(), unit.begin());
   for (std::size_t a = 0; a < scores.size(); ++a) {
-    Normalize(absl::MakeSpan(&unit[a * width], width));
+    Normalize(unit.subspan(a * width, width));
   }
   for (std::size_t a = 0; a < scores.size(); ++a) {
     scores[a] = 0.0F;

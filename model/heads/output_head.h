@@ -42,7 +42,7 @@ class OutputHead {
 // ScoreRule::kVectorAngles: scores [num_actions] from one vector per action,
 // vectors [num_actions, dim], dim even.
 void ScoreVectorAngles(absl::Span<const float> vectors, std::int64_t dim,
-                       absl::Span<float> scores);
+                       Scratch* scratch, absl::Span<float> scores);
 
 }  // namespace stepd
 

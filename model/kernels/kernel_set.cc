@@ -16,12 +16,14 @@ void BankOrder::Assign(absl::Span<const std::int32_t> banks, int num_banks) {
   is_sorted = std::is_sorted(banks.begin(), banks.end());
   rows.resize(banks.size());
   places.resize(banks.size());
-  std::vector<std::int32_t> next(indptr.begin(), indptr.end() - 1);
   for (std::size_t row = 0; row < banks.size(); ++row) {
-    const std::int32_t place = next[static_cast<std::size_t>(banks[row])]++;
+    const std::int32_t place = indptr[static_cast<std::size_t>(banks[row])]++;
     places[row] = place;
     rows[static_cast<std::size_t>(place)] = static_cast<std::int32_t>(row);
   }
+  // Each bank's begin has become its end, which is the next one's begin.
+  std::move_backward(indptr.begin(), indptr.end() - 1, indptr.end());
+  indptr.front() = 0;
 }
 
 void BankOrder::Clear() {

@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <variant>
-#include <vector>
 
 #include "model/layers/banked_rows.h"
 
@@ -24,17 +23,19 @@ std::int64_t DimOf(const BankedFfnConfig::Bank& bank) {
 }
 
 // Where each session's rows of one bank begin, counted from the bank's first.
-std::vector<std::int32_t> IndptrOf(const kernels::BatchLayout& layout,
-                                   std::size_t bank) {
+absl::Span<const std::int32_t> IndptrOf(const kernels::BatchLayout& layout,
+                                        std::size_t bank, Scratch* scratch) {
   if (layout.banks.indptr.empty()) return layout.query_indptr;
   const auto rows = layout.banks.rows.begin();
   const auto begin = rows + layout.banks.indptr[bank];
   const auto end = rows + layout.banks.indptr[bank + 1];
-  std::vector<std::int32_t> indptr;
-  for (std::int32_t first : layout.query_indptr) {
-    indptr.push_back(
-        static_cast<std::int32_t>(std::lower_bound(begin, end, first) - begin));
-  }
+  const auto indptr =
+      scratch->TakeHost<std::int32_t>(layout.query_indptr.size());
+  std::transform(layout.query_indptr.begin(), layout.query_indptr.end(),
+                 indptr.begin(), [&](std::int32_t first) {
+                   return static_cast<std::int32_t>(
+                       std::lower_bound(begin, end, first) - begin);
+                 });
   return indptr;
 }
 
@@ -73,7 +74,8 @@ void BankedFfn::AddTo(const KernelSet& kernels,
       [&](std::size_t bank, std::int64_t first, std::int64_t count, float* to) {
         const float* from = sorted + first * dim_;
         if (const auto* moe = std::get_if<MoeFfn>(&banks_[bank])) {
-          moe->AddTo(kernels, IndptrOf(layout, bank), from, scratch, to);
+          moe->AddTo(kernels, IndptrOf(layout, bank, scratch), from, scratch,
+                     to);
         } else {
           std::get<DenseFfn>(banks_[bank])
               .AddTo(kernels, from, count, scratch, to);

@@ -17,8 +17,10 @@ using kernels::KernelSet;
 namespace {
 
 // How a router's logits [E] become scores.
-std::vector<float> Scores(RouterScores kind, absl::Span<const float> logits) {
-  std::vector<float> scores(logits.begin(), logits.end());
+absl::Span<float> Scores(RouterScores kind, absl::Span<const float> logits,
+                         Scratch* scratch) {
+  const auto scores = scratch->TakeHost<float>(logits.size());
+  std::copy(logits.begin(), logits.end(), scores.begin());
   if (kind == RouterScores::kSigmoid) {
     for (float& s : scores) s = 1.0F / (1.0F + std::exp(-s));
     return scores;
@@ -67,44 +69,65 @@ std::int64_t MoeFfn::ScratchSize(std::int64_t num_tokens) const {
          2 * Scratch::Rounded(num_tokens * router_->in_dim()) + blocks;
 }
 
-void MoeFfn::Choose(absl::Span<const float> logits, std::vector<int>* experts,
-                    std::vector<float>* weights) const {
+MoeFfn::Groups::Groups(std::size_t num_experts, std::size_t num_tokens,
+                       Scratch* scratch)
+    : num_tokens_(num_tokens),
+      counts_(scratch->TakeHost<std::size_t>(num_experts)),
+      rows_(scratch->TakeHost<std::int32_t>(num_experts * num_tokens)),
+      weights_(scratch->TakeHost<float>(num_experts * num_tokens)) {
+  std::fill(counts_.begin(), counts_.end(), 0);
+}
+
+void MoeFfn::Groups::Add(std::size_t expert, std::int32_t row, float weight) {
+  const std::size_t place = expert * num_tokens_ + counts_[expert]++;
+  rows_[place] = row;
+  weights_[place] = weight;
+}
+
+void MoeFfn::Choose(absl::Span<const float> logits, Scratch* scratch,
+                    absl::Span<int> experts, absl::Span<float> weights) const {
   const auto preference = [&](int e) {
     const auto i = static_cast<std::size_t>(e);
     return logits[i] + selection_bias_[i];
   };
-  experts->resize(logits.size());
-  std::iota(experts->begin(), experts->end(), 0);
-  std::partial_sort(experts->begin(), experts->begin() + top_k_, experts->end(),
+  std::iota(experts.begin(), experts.end(), 0);
+  std::partial_sort(experts.begin(), experts.begin() + top_k_, experts.end(),
                     [&](int a, int b) {
                       const float pa = preference(a);
                       const float pb = preference(b);
                       return pa != pb ? pa > pb : a < b;
                     });
-  experts->resize(static_cast<std::size_t>(top_k_));
-  const std::vector<float> scores = Scores(scores_, logits);
-  weights->clear();
+  const Scratch::Scope scope(scratch);
+  const absl::Span<const float> scores = Scores(scores_, logits, scratch);
   float sum = 0.0F;
-  for (int e : *experts) {
-    weights->push_back(scores[static_cast<std::size_t>(e)]);
-    sum += weights->back();
+  for (std::size_t slot = 0; slot < weights.size(); ++slot) {
+    weights[slot] = scores[static_cast<std::size_t>(experts[slot])];
+    sum += weights[slot];
   }
-  for (float& weight : *weights) weight /= sum;
+  for (float& weight : weights) weight /= sum;
 }
 
-std::vector<MoeFfn::Group> MoeFfn::Route(absl::Span<const std::int32_t> indptr,
-                                         absl::Span<const float> logits) const {
-  return choice_ == MoeChoice::kByExpert ? RouteByExpert(indptr, logits)
-                                         : RouteByToken(indptr, logits);
+MoeFfn::Groups MoeFfn::Route(absl::Span<const std::int32_t> indptr,
+                             absl::Span<const float> logits,
+                             Scratch* scratch) const {
+  Groups groups(experts_.size(), static_cast<std::size_t>(indptr.back()),
+                scratch);
+  const Scratch::Scope scope(scratch);
+  if (choice_ == MoeChoice::kByExpert) {
+    RouteByExpert(indptr, logits, scratch, &groups);
+  } else {
+    RouteByToken(indptr, logits, scratch, &groups);
+  }
+  return groups;
 }
 
-std::vector<MoeFfn::Group> MoeFfn::RouteByExpert(
-    absl::Span<const std::int32_t> indptr,
-    absl::Span<const float> logits) const {
-  const auto num_experts = static_cast<std::size_t>(this->num_experts());
-  const std::vector<float> scores = Scores(scores_, logits);
-  std::vector<Group> groups(num_experts);
-  std::vector<std::int32_t> rows;
+void MoeFfn::RouteByExpert(absl::Span<const std::int32_t> indptr,
+                           absl::Span<const float> logits, Scratch* scratch,
+                           Groups* groups) const {
+  const std::size_t num_experts = experts_.size();
+  const absl::Span<const float> scores = Scores(scores_, logits, scratch);
+  const auto rows =
+      scratch->TakeHost<std::int32_t>(static_cast<std::size_t>(indptr.back()));
   for (std::size_t b = 0; b + 1 < indptr.size(); ++b) {
     const std::int32_t count = indptr[b + 1] - indptr[b];
     if (count == 0) continue;
@@ -116,33 +139,29 @@ std::vector<MoeFfn::Group> MoeFfn::RouteByExpert(
       const auto score = [&](std::int32_t row) {
         return scores[static_cast<std::size_t>(row) * num_experts + e];
       };
-      rows.resize(static_cast<std::size_t>(count));
-      std::iota(rows.begin(), rows.end(), indptr[b]);
-      std::partial_sort(rows.begin(), rows.begin() + taken, rows.end(),
-                        [&](std::int32_t x, std::int32_t y) {
-                          return score(x) != score(y) ? score(x) > score(y)
-                                                      : x < y;
-                        });
+      std::iota(rows.begin(), rows.begin() + count, indptr[b]);
+      std::partial_sort(
+          rows.begin(), rows.begin() + taken, rows.begin() + count,
+          [&](std::int32_t x, std::int32_t y) {
+            return score(x) != score(y) ? score(x) > score(y) : x < y;
+          });
       for (std::int64_t i = 0; i < taken; ++i) {
         const std::int32_t row = rows[static_cast<std::size_t>(i)];
-        groups[e].rows.push_back(row);
-        groups[e].weights.push_back(score(row));
+        groups->Add(e, row, score(row));
       }
     }
   }
-  return groups;
 }
 
-std::vector<MoeFfn::Group> MoeFfn::RouteByToken(
-    absl::Span<const std::int32_t> indptr,
-    absl::Span<const float> logits) const {
-  const auto num_experts = static_cast<std::size_t>(this->num_experts());
+void MoeFfn::RouteByToken(absl::Span<const std::int32_t> indptr,
+                          absl::Span<const float> logits, Scratch* scratch,
+                          Groups* groups) const {
+  const std::size_t num_experts = experts_.size();
   const auto slots = static_cast<std::size_t>(top_k_);
-  std::vector<Group> groups(num_experts);
-  std::vector<int> experts;
-  std::vector<float> weights;
+  const auto experts = scratch->TakeHost<int>(num_experts);
+  const auto weights = scratch->TakeHost<float>(slots);
   // Capacity is counted per session, slot and expert: neighbours do not share.
-  std::vector<std::int64_t> taken(num_experts * slots);
+  const auto taken = scratch->TakeHost<std::int64_t>(num_experts * slots);
   for (std::size_t b = 0; b + 1 < indptr.size(); ++b) {
     const std::int32_t begin = indptr[b];
     const std::int32_t end = indptr[b + 1];
@@ -157,16 +176,14 @@ std::vector<MoeFfn::Group> MoeFfn::RouteByToken(
     for (std::int32_t row = begin; row < end; ++row) {
       Choose(logits.subspan(static_cast<std::size_t>(row) * num_experts,
                             num_experts),
-             &experts, &weights);
+             scratch, experts, weights);
       for (std::size_t slot = 0; slot < slots; ++slot) {
         const auto expert = static_cast<std::size_t>(experts[slot]);
         if (taken[slot * num_experts + expert]++ >= capacity) continue;
-        groups[expert].rows.push_back(row);
-        groups[expert].weights.push_back(weights[slot]);
+        groups->Add(expert, row, weights[slot]);
       }
     }
   }
-  return groups;
 }
 
 void MoeFfn::AddTo(const KernelSet& kernels,
@@ -179,17 +196,18 @@ void MoeFfn::AddTo(const KernelSet& kernels,
   float* gathered = scratch->Take(num_tokens * dim);
   float* answers = scratch->Take(num_tokens * dim);
   kernels.Linear({router_.get(), x, num_tokens, logits});
-  std::vector<float> host(static_cast<std::size_t>(num_tokens * num_experts()));
+  const auto host = scratch->TakeHost<float>(
+      static_cast<std::size_t>(num_tokens * num_experts()));
   kernels.CopyToHost(logits, num_tokens * num_experts(), host.data());
-  const std::vector<Group> groups = Route(indptr, host);
-  for (std::size_t e = 0; e < groups.size(); ++e) {
-    const Group& group = groups[e];
-    if (group.rows.empty()) continue;
-    kernels.GatherRows(x, dim, group.rows, gathered);
-    const auto count = static_cast<std::int64_t>(group.rows.size());
+  const Groups groups = Route(indptr, host, scratch);
+  for (std::size_t e = 0; e < experts_.size(); ++e) {
+    const absl::Span<const std::int32_t> rows = groups.rows(e);
+    if (rows.empty()) continue;
+    kernels.GatherRows(x, dim, rows, gathered);
+    const auto count = static_cast<std::int64_t>(rows.size());
     kernels.Zero(answers, count * dim);
     experts_[e].AddTo(kernels, gathered, count, scratch, answers);
-    kernels.AddScaledRows(answers, dim, group.rows, group.weights, residual);
+    kernels.AddScaledRows(answers, dim, rows, groups.weights(e), residual);
   }
   for (const DenseFfn& expert : shared_experts_) {
     expert.AddTo(kernels, x, num_tokens, scratch, residual);

@@ -36,22 +36,39 @@ class MoeFfn {
              Scratch* scratch, float* residual) const;
 
  private:
-  // The tokens of one expert, and their weights.
-  struct Group {
-    std::vector<std::int32_t> rows;
-    std::vector<float> weights;
+  // The tokens of every expert, and their weights.
+  class Groups {
+   public:
+    Groups(std::size_t num_experts, std::size_t num_tokens, Scratch* scratch);
+
+    void Add(std::size_t expert, std::int32_t row, float weight);
+    absl::Span<const std::int32_t> rows(std::size_t expert) const {
+      return rows_.subspan(expert * num_tokens_, counts_[expert]);
+    }
+    absl::Span<const float> weights(std::size_t expert) const {
+      return weights_.subspan(expert * num_tokens_, counts_[expert]);
+    }
+
+   private:
+    std::size_t num_tokens_;
+    absl::Span<std::size_t> counts_;  // [E]
+    absl::Span<std::int32_t> rows_;   // [E, N]
+    absl::Span<float> weights_;       // [E, N]
   };
 
-  // Groups by expert, from the router's logits [N, E].
-  std::vector<Group> Route(absl::Span<const std::int32_t> indptr,
-                           absl::Span<const float> logits) const;
-  std::vector<Group> RouteByToken(absl::Span<const std::int32_t> indptr,
-                                  absl::Span<const float> logits) const;
-  std::vector<Group> RouteByExpert(absl::Span<const std::int32_t> indptr,
-                                   absl::Span<const float> logits) const;
-  // The top_k experts of one token, best first, and their weights.
-  void Choose(absl::Span<const float> logits, std::vector<int>* experts,
-              std::vector<float>* weights) const;
+  // Groups by expert, from the router's logits [N, E], on the host.
+  Groups Route(absl::Span<const std::int32_t> indptr,
+               absl::Span<const float> logits, Scratch* scratch) const;
+  void RouteByToken(absl::Span<const std::int32_t> indptr,
+                    absl::Span<const float> logits, Scratch* scratch,
+                    Groups* groups) const;
+  void RouteByExpert(absl::Span<const std::int32_t> indptr,
+                     absl::Span<const float> logits, Scratch* scratch,
+                     Groups* groups) const;
+  // The top_k experts of one token come first in `experts` [E], best first, and
+  // their weights in `weights` [top_k].
+  void Choose(absl::Span<const float> logits, Scratch* scratch,
+              absl::Span<int> experts, absl::Span<float> weights) const;
 
   std::int64_t num_experts() const {
     return static_cast<std::int64_t>(experts_.size());

@@ -81,9 +81,11 @@ void RecurrentLoop::Leave(const KernelSet& kernels, const State& state, int t,
   kernels.LoopHalt(rows, logits, halt_threshold_, state.spent, state.out);
 }
 
-bool RecurrentLoop::HasEnded(const KernelSet& kernels,
-                             const State& state) const {
-  std::vector<float> spent(static_cast<std::size_t>(state.rows));
+bool RecurrentLoop::HasEnded(const KernelSet& kernels, const State& state,
+                             Scratch* scratch) const {
+  const Scratch::Scope scope(scratch);
+  const auto spent =
+      scratch->TakeHost<float>(static_cast<std::size_t>(state.rows));
   kernels.CopyToHost(state.spent, state.rows, spent.data());
   return std::all_of(spent.begin(), spent.end(),
                      [this](float s) { return s >= halt_threshold_; });

@@ -49,7 +49,8 @@ class RecurrentLoop {
   void Leave(const kernels::KernelSet& kernels, const State& state, int t,
              Scratch* scratch, float* y) const;
   // Whether no row's answer can change any more.
-  bool HasEnded(const kernels::KernelSet& kernels, const State& state) const;
+  bool HasEnded(const kernels::KernelSet& kernels, const State& state,
+                Scratch* scratch) const;
 
  private:
   std::int64_t dim() const { return decay_.numel(); }

@@ -73,7 +73,10 @@ class OneField {
     EmbedPlan plan;
     embedder_->Plan({step}, {}, &plan);
     std::vector<float> rows(static_cast<std::size_t>(plan.num_rows));
-    embedder_->Embed(plan, rows.data());
+    Scratch scratch(at::kCPU);
+    scratch.Reserve(embedder_->ScratchSize());
+    EmbedColumn column;
+    embedder_->Embed(plan, &scratch, &column, rows.data());
     return rows;
   }
 
