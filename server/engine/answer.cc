@@ -81,7 +81,7 @@ absl::Status ActOnRows(const PolicySpec& spec, absl::Span<const float> scores,
     std::int64_t action = 0;
     if (task.evaluation == nullptr) {
       action = distribution->Draw(
-          {task.sampling.seed, work->session->actor_hash, first_step + i});
+          {task.sampling.seed, work->session->actor_hash(), first_step + i});
     } else if (task.evaluation->actions.empty()) {
       continue;
     } else {

@@ -265,21 +265,12 @@ class ShardedEngine : public Engine {
 
  private:
   std::size_t ShardOf(absl::string_view actor_id) const {
-    return ShardOf(actor_id, StableHash(actor_id));
-  }
-  // `actor_hash`: StableHash(actor_id), which most IDs are hashed by.
-  std::size_t ShardOf(absl::string_view actor_id,
-                      std::uint64_t actor_hash) const {
-    const absl::string_view key = ShardKey(actor_id);
-    const bool is_whole = key.size() == actor_id.size();
-    return (is_whole ? actor_hash : StableHash(key)) % shards_.size();
+    return StableHash(ShardKey(actor_id)) % shards_.size();
   }
 
   absl::Status SubmitToShard(Task task) {
-    const std::string& actor_id = ActorOf(task);
+    const std::size_t shard = ShardOf(ActorOf(task));
     QueuedTask queued;
-    queued.actor_hash = StableHash(actor_id);
-    const std::size_t shard = ShardOf(actor_id, queued.actor_hash);
     queued.task = std::move(task);
     return shards_[shard]->Submit(std::move(queued));
   }

@@ -65,8 +65,7 @@ void Executor::Admit(QueuedTask task, MonotonicTime now) {
     ++num_finished_;
     return;
   }
-  Session* session =
-      store_.table().FindOrCreate(ActorOf(task.task), task.actor_hash);
+  Session* session = store_.table().FindOrCreate(ActorOf(task.task));
   if (session->num_steps() > 0 && session->first_work == nullptr) {
     patience_.OnReturn(task.submitted - session->last_use, expected_batch_);
   }

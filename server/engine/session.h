@@ -18,6 +18,7 @@
 #include "absl/strings/string_view.h"
 #include "model/step.h"
 #include "server/common/clock.h"
+#include "server/common/stable_hash.h"
 #include "server/engine/context.h"
 #include "server/engine/intrusive_list.h"
 #include "server/engine/running_versions.h"
@@ -63,9 +64,11 @@ struct SessionState {
 // session of at least one step is_cached(); (3) a session with queued work is
 // in none of the table's lists.
 struct Session : SessionState {
-  Session(absl::string_view actor_id, std::uint64_t actor_hash,
-          const SessionShape& shape)
-      : SessionState(shape), actor_id(actor_id), actor_hash(actor_hash) {}
+  Session(absl::string_view actor_id, const SessionShape& shape)
+      : SessionState(shape), actor_id(actor_id) {}
+
+  // Computed, not kept: there are many sessions.
+  std::uint64_t actor_hash() const { return StableHash(actor_id); }
 
   bool is_cached() const { return num_cached_steps == log.num_steps(); }
   // What the blocks hold.
@@ -79,7 +82,6 @@ struct Session : SessionState {
   bool is_recent = false;  // owned by SessionTable
 
   const std::string actor_id;
-  const std::uint64_t actor_hash;  // StableHash(actor_id)
 
   std::vector<std::int32_t> blocks;
   std::int64_t num_cached_steps = 0;

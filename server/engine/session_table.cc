@@ -12,11 +12,9 @@ Session* SessionTable::Find(absl::string_view actor_id) const {
   return it == sessions_.end() ? nullptr : it->get();
 }
 
-Session* SessionTable::FindOrCreate(absl::string_view actor_id,
-                                    std::uint64_t actor_hash) {
+Session* SessionTable::FindOrCreate(absl::string_view actor_id) {
   if (Session* session = Find(actor_id)) return session;
-  return sessions_
-      .insert(std::make_unique<Session>(actor_id, actor_hash, shape_))
+  return sessions_.insert(std::make_unique<Session>(actor_id, shape_))
       .first->get();
 }
 

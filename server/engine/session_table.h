@@ -40,7 +40,7 @@ class SessionTable {
   // nullptr: no such session.
   Session* Find(absl::string_view actor_id) const;
   // A new one is not idle.
-  Session* FindOrCreate(absl::string_view actor_id, std::uint64_t actor_hash);
+  Session* FindOrCreate(absl::string_view actor_id);
   // REQUIRES: `session` holds no blocks and has no work.
   void Erase(Session* session);
 

@@ -15,7 +15,6 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "server/common/error.h"
-#include "server/common/stable_hash.h"
 #include "server/engine/step_order.h"
 
 namespace stepd {
@@ -140,7 +139,7 @@ absl::Status SessionTaskRunner::MakeForks(const ForkTask& task,
       if (WasMade(**stored, task.epoch, num_steps)) continue;
       return SessionExists(actor_id);
     }
-    Session* fork = store_.table().FindOrCreate(actor_id, StableHash(actor_id));
+    Session* fork = store_.table().FindOrCreate(actor_id);
     forks->push_back(fork);
     absl::Status status = store_.Fork(source, epoch, fork);
     if (!status.ok()) return status;

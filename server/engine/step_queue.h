@@ -26,7 +26,6 @@ namespace stepd {
 
 struct QueuedTask {
   Task task;
-  std::uint64_t actor_hash = 0;  // StableHash of the task's actor, if any
   MonotonicTime submitted{};
 };
 

@@ -27,7 +27,7 @@ absl::StatusOr<RunningVersion*> StepStarter::ChooseVersion(
   if (work.is_started && !begins) return work.version;
   const Session& session = *work.session;
   const absl::StatusOr<RunningVersion*> choice =
-      versions_.Choose(session.version, session.actor_hash,
+      versions_.Choose(session.version, session.actor_hash(),
                        std::get<StepTask>(work.task).version, begins);
   // A started step goes on, if need be under the version that it has.
   const bool must_stay =

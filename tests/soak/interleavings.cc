@@ -16,7 +16,6 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "server/common/error.h"
-#include "server/common/stable_hash.h"
 #include "server/engine/executor.h"
 #include "server/engine/observer.h"
 #include "server/engine/session.h"
@@ -264,7 +263,6 @@ void World::Finish() {
 
 void World::Push(Task task) {
   QueuedTask queued;
-  queued.actor_hash = StableHash(ActorOf(task));
   queued.submitted = clock_.Now();
   queued.task = std::move(task);
   const absl::Status status = queue_.TryPush(std::move(queued));

@@ -83,10 +83,8 @@ KeyRecord& ShardedExecutors::KeysOf(absl::string_view actor_id) {
 }
 
 void ShardedExecutors::SubmitToShard(Task task) {
-  const std::string& actor_id = ActorOf(task);
-  Shard& shard = *shards_[std::size_t(ShardOf(actor_id))];
+  Shard& shard = *shards_[std::size_t(ShardOf(ActorOf(task)))];
   QueuedTask queued;
-  queued.actor_hash = StableHash(actor_id);
   queued.submitted = clock_->Now();
   queued.task = std::move(task);
   shard.queue.push_back(std::move(queued));

@@ -12,7 +12,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "model/loader.h"
-#include "server/common/stable_hash.h"
 #include "server/engine/executor.h"
 #include "tools/bench_cc/random_steps.h"
 #include "tools/bench_cc/statistics.h"
@@ -88,7 +87,6 @@ class OneExecutor {
   template <typename AnyTask>
   void Run(AnyTask task) {
     QueuedTask queued;
-    queued.actor_hash = StableHash(task.actor_id);
     queued.submitted = Clock::Real()->Now();
     queued.task = std::move(task);
     executor_->Admit(std::move(queued), queued.submitted);

@@ -15,7 +15,6 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "server/common/stable_hash.h"
 #include "server/engine/executor.h"
 #include "tests/fakes/fake_clock.h"
 #include "tests/fakes/fake_policy.h"
@@ -69,7 +68,6 @@ class ExecutorFixture : public testing::Test {
   }
   void Submit(StepTask task) {
     QueuedTask queued;
-    queued.actor_hash = StableHash(task.actor_id);
     queued.task = std::move(task);
     queued.submitted = clock_.Now();
     executor_->Admit(std::move(queued), clock_.Now());
@@ -91,7 +89,6 @@ class ExecutorFixture : public testing::Test {
   template <typename AnyTask>
   void SubmitOther(AnyTask task) {
     QueuedTask queued;
-    queued.actor_hash = StableHash(task.actor_id);
     queued.task = std::move(task);
     queued.submitted = clock_.Now();
     executor_->Admit(std::move(queued), clock_.Now());
@@ -104,7 +101,6 @@ class ExecutorFixture : public testing::Test {
   Answer* Reset(const std::string& actor) {
     answers_.emplace_back();
     QueuedTask queued;
-    queued.actor_hash = StableHash(actor);
     queued.task = MakeFakeReset(actor, &answers_.back());
     queued.submitted = clock_.Now();
     executor_->Admit(std::move(queued), clock_.Now());

@@ -20,7 +20,6 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "server/common/error.h"
-#include "server/common/stable_hash.h"
 #include "server/engine/executor.h"
 #include "tests/fakes/fake_clock.h"
 #include "tests/fakes/fake_policy.h"
@@ -154,7 +153,7 @@ class World {
       CheckStep(actor, reply);
     };
     actor->asked.push_back(std::move(asked));
-    Admit(actor->id, std::move(task));
+    Admit(std::move(task));
   }
 
   // Outputs entropy and probs too. Every row's mask allows the first action, so
@@ -178,19 +177,17 @@ class World {
     Asked asked;
     asked.is_reset = true;
     actor->asked.push_back(asked);
-    Admit(actor->id, MakeReset(actor->id, [actor](const absl::Status& status) {
-            EXPECT_TRUE(status.ok());
-            ASSERT_FALSE(actor->asked.empty());
-            EXPECT_TRUE(actor->asked.front().is_reset);
-            actor->asked.pop_front();
-            actor->replayed.Reset();
-          }));
+    Admit(MakeReset(actor->id, [actor](const absl::Status& status) {
+      EXPECT_TRUE(status.ok());
+      ASSERT_FALSE(actor->asked.empty());
+      EXPECT_TRUE(actor->asked.front().is_reset);
+      actor->asked.pop_front();
+      actor->replayed.Reset();
+    }));
   }
 
-  void Admit(const std::string& actor_id, Task task) {
-    executor_->Admit(
-        QueuedTask{std::move(task), StableHash(actor_id), clock_.Now()},
-        clock_.Now());
+  void Admit(Task task) {
+    executor_->Admit(QueuedTask{std::move(task), clock_.Now()}, clock_.Now());
   }
 
   void CancelOne(Actor* actor) {

@@ -20,7 +20,7 @@ class ReadyQueueTest : public testing::Test {
  protected:
   Work* NewWork(int num_steps, MonotonicTime submitted = kNow,
                 MonotonicTime deadline = kInfiniteFuture) {
-    sessions_.emplace_back(absl::StrCat(sessions_.size()), 0, SessionShape{1});
+    sessions_.emplace_back(absl::StrCat(sessions_.size()), SessionShape{1});
     works_.emplace_back();
     Work* work = &works_.back();
     StepTask task;

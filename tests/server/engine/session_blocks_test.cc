@@ -49,14 +49,14 @@ class SessionBlocksTest : public testing::Test {
 
   // A session whose cached tokens are all in blocks.
   Session* Grow(const std::string& actor, std::int64_t num_tokens) {
-    Session* session = table_.FindOrCreate(actor, 1);
+    Session* session = table_.FindOrCreate(actor);
     EXPECT_TRUE(blocks_.Reserve(num_tokens, 0, session));
     session->num_tokens = session->num_cached_tokens = num_tokens;
     session->num_cached_steps = num_tokens;
     return session;
   }
   Session* Fork(const Session& source, const std::string& actor) {
-    Session* fork = table_.FindOrCreate(actor, 2);
+    Session* fork = table_.FindOrCreate(actor);
     blocks_.Share(source, fork);
     return fork;
   }
@@ -154,7 +154,7 @@ TEST_F(SessionBlocksTest, IdleSessionsGiveTheirBlocksUntilThereAreEnough) {
   MakeIdle(source);
   MakeIdle(Grow("c", 16));
 
-  Session* session = table_.FindOrCreate("d", 3);
+  Session* session = table_.FindOrCreate("d");
   ASSERT_TRUE(blocks_.Reserve(32, 0, session));
 
   EXPECT_EQ(session->blocks.size(), 8U);
@@ -170,7 +170,7 @@ TEST_F(SessionBlocksTest, TheSessionThatGivesMostForItsRebuildGoesFirst) {
   Session* alone = Grow("alone", 8);
   MakeIdle(alone);
 
-  Session* session = table_.FindOrCreate("d", 3);
+  Session* session = table_.FindOrCreate("d");
   ASSERT_TRUE(blocks_.Reserve(20, 0, session));
 
   EXPECT_THAT(alone->blocks, IsEmpty());

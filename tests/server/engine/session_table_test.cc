@@ -19,13 +19,13 @@ MonotonicTime At(int second) { return MonotonicTime(seconds(1000 + second)); }
 class SessionTableTest : public testing::Test {
  protected:
   Session* Idle(absl::string_view id, int second) {
-    Session* session = table_.FindOrCreate(id, 0);
+    Session* session = table_.FindOrCreate(id);
     table_.MarkBusy(session);
     table_.MarkIdle(session, At(second));
     return session;
   }
   Session* IdleWithBlock(absl::string_view id, int second) {
-    Session* session = table_.FindOrCreate(id, 0);
+    Session* session = table_.FindOrCreate(id);
     table_.MarkBusy(session);
     EXPECT_TRUE(pool_.Allocate(1, &session->blocks));
     table_.MarkIdle(session, At(second));
@@ -38,13 +38,13 @@ class SessionTableTest : public testing::Test {
 
 TEST_F(SessionTableTest, FindsWhatWasCreatedUntilItIsErased) {
   EXPECT_EQ(table_.Find("a"), nullptr);
-  Session* a = table_.FindOrCreate("a", 7);
-  Session* b = table_.FindOrCreate("b", 8);
+  Session* a = table_.FindOrCreate("a");
+  Session* b = table_.FindOrCreate("b");
 
   EXPECT_NE(a, b);
   EXPECT_EQ(table_.Find("a"), a);
-  EXPECT_EQ(table_.FindOrCreate("a", 7), a);
-  EXPECT_EQ(a->actor_hash, 7U);
+  EXPECT_EQ(table_.FindOrCreate("a"), a);
+  EXPECT_EQ(a->actor_id, "a");
   EXPECT_EQ(table_.size(), 2);
   table_.Erase(a);
   EXPECT_EQ(table_.Find("a"), nullptr);
@@ -52,8 +52,8 @@ TEST_F(SessionTableTest, FindsWhatWasCreatedUntilItIsErased) {
 }
 
 TEST_F(SessionTableTest, AddressesStayWhenTheTableGrows) {
-  Session* first = table_.FindOrCreate("first", 0);
-  for (int i = 0; i < 1000; ++i) table_.FindOrCreate(absl::StrCat(i), 0);
+  Session* first = table_.FindOrCreate("first");
+  for (int i = 0; i < 1000; ++i) table_.FindOrCreate(absl::StrCat(i));
 
   EXPECT_EQ(table_.Find("first"), first);
 }

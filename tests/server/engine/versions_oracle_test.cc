@@ -22,7 +22,6 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "server/common/error.h"
-#include "server/common/stable_hash.h"
 #include "server/engine/executor.h"
 #include "tests/fakes/fake_clock.h"
 #include "tests/fakes/fake_policy.h"
@@ -178,7 +177,7 @@ class World {
       CheckStep(actor, reply);
     };
     actor->asked.push_back(std::move(asked));
-    Admit(actor->id, std::move(task));
+    Admit(std::move(task));
   }
 
   void SubmitReset(Actor* actor) {
@@ -196,13 +195,12 @@ class World {
       actor->begin = actor->num_steps = 0;
       actor->kv_policy = case_.kv_policy;
     };
-    Admit(actor->id, std::move(task));
+    Admit(std::move(task));
   }
 
-  void Admit(const std::string& actor_id, Task task) {
+  void Admit(Task task) {
     QueuedTask queued;
     queued.task = std::move(task);
-    queued.actor_hash = StableHash(actor_id);
     queued.submitted = clock_.Now();
     executor_->Admit(std::move(queued), clock_.Now());
   }
