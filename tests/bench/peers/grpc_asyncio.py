@@ -182,7 +182,7 @@ class Servicer:
         async def write() -> None:
             while True:
                 ready = [await answers.get()]
-                while not answers.empty():
+                while len(ready) < self._most_together and not answers.empty():
                     ready.append(answers.get_nowait())
                 several = pb.StepStreamResponses(responses=ready)
                 await context.write(
