@@ -329,36 +329,6 @@ def count_rows(inputs: Inputs) -> int:
     raise invalid("FIELD_MISSING", "no field is given")
 
 
-def split_batch(request: bytes) -> list[pb.StepRequest]:
-    """What a StepBatchRequest gives each of its actors to read."""
-    batch = pb.StepBatchRequest.FromString(request)
-    rows = [pb.StepRequest() for _ in batch.actor_ids]
-    for row, boundary in zip(rows, batch.boundaries, strict=False):
-        row.boundary = boundary
-    for tensor in batch.inputs:
-        _split(tensor, [row.inputs for row in rows])
-    for tensor in batch.session_inputs:
-        _split(tensor, [row.session_inputs for row in rows])
-    return rows
-
-
-def _split(tensor: pb.Tensor, rows: list[Any]) -> None:
-    """Adds to each of `rows`, which are repeated fields, its part of `tensor`."""
-    size = len(tensor.data) // max(tensor.shape[0], 1)
-    entry_shape = tuple(tensor.shape)[1:]
-    begin = 0
-    for row, length in zip(rows, tensor.lengths or [1] * len(rows), strict=True):
-        end = begin + length * size
-        row.add(
-            name=tensor.name,
-            dtype=tensor.dtype,
-            shape=(length, *entry_shape),
-            data=tensor.data[begin:end],
-            lengths=[length] if tensor.lengths else None,
-        )
-        begin = end
-
-
 def step_head(actor_id: str) -> bytes:
     """The part of a StepRequest that is the same in all of an actor's steps."""
     return pb.StepRequest(actor_id=actor_id).SerializeToString()

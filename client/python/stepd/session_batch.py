@@ -8,10 +8,11 @@ Thread safety: none, as of its sessions.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from stepd import codec, results
+from stepd import results
 from stepd.errors import OutOfOrder, SessionUnknown, StepdError
 from stepd.results import BatchResult
 from stepd.session import Session
+from stepd.step_log import SentBatch
 from stepd.v1 import policy_service_pb2 as pb
 
 if TYPE_CHECKING:
@@ -67,10 +68,12 @@ class SessionBatch:
         return is_any_replayed
 
     def _take_note(self, result: BatchResult, request: bytes, ephemeral: bool) -> None:
-        steps = codec.split_batch(request) if self._sessions[0]._keeps_log else []
+        batch = SentBatch(request, len(self._sessions))
+        keeps_log = self._sessions[0]._keeps_log
+        step_indices = result.step_indices.tolist()
         for row, session in enumerate(self._sessions):
             if row in result.errors:
                 continue
-            if steps:
-                session._ready_log().append(steps[row], 1)
-            session._moved_to(int(result.step_indices[row]), ephemeral)
+            if keeps_log:
+                session._ready_log().append_batch_row(batch, row)
+            session._moved_to(step_indices[row], ephemeral)

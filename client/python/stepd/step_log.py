@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a session was sent, kept to send it again to a server that lost it.
 
-Steps are kept in columns, one piece of memory per field. Where all requests of
-one step have one layout, a request is only held on to when its step is
-answered, which costs next to nothing; many of them are turned into columns at
-once.
+Steps are kept in columns, one piece of memory per field. A request whose step is
+answered is only held on to at first, which costs next to nothing, if all requests
+of one step have one layout, or if it is a batch's, which its sessions share. Many
+of them are turned into columns at once.
 
 Thread safety: none; a log belongs to its session.
 """
@@ -14,6 +14,8 @@ from array import array
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -30,6 +32,59 @@ class RowLayout:
     num_bytes: int  # of all inputs, which come first
     # Each as it is on the wire, without data; where the data begins and ends.
     inputs: tuple[tuple[pb.Tensor, int, int], ...]
+
+
+class SentBatch:
+    """A StepBatchRequest, as the logs of its sessions hold on to it."""
+
+    def __init__(self, request: bytes, num_rows: int) -> None:
+        self._request = request
+        self.row_bytes = len(request) // max(num_rows, 1)
+
+    @cached_property
+    def columns(self) -> dict[str, tuple[pb.Tensor, bytes, int]] | None:
+        """By field: its tensor, all data, bytes of a row. None: rows differ."""
+        batch = pb.StepBatchRequest.FromString(self._request)
+        if batch.session_inputs or batch.boundaries:
+            return None
+        columns = {}
+        for tensor in batch.inputs:
+            if tensor.lengths:
+                return None
+            data = tensor.data  # A copy, each time.
+            columns[tensor.name] = (tensor, data, len(data) // tensor.shape[0])
+        return columns
+
+    @cached_property
+    def rows(self) -> list[pb.StepRequest]:
+        """What each of its actors is given to read."""
+        batch = pb.StepBatchRequest.FromString(self._request)
+        rows = [pb.StepRequest() for _ in batch.actor_ids]
+        for row, boundary in zip(rows, batch.boundaries, strict=False):
+            row.boundary = boundary
+        for tensor in batch.inputs:
+            _split(tensor, [row.inputs for row in rows])
+        for tensor in batch.session_inputs:
+            _split(tensor, [row.session_inputs for row in rows])
+        return rows
+
+
+def _split(tensor: pb.Tensor, rows: list[Any]) -> None:
+    """Adds to each of `rows`, which are repeated fields, its part of `tensor`."""
+    data = tensor.data
+    size = len(data) // max(tensor.shape[0], 1)
+    entry_shape = tuple(tensor.shape)[1:]
+    begin = 0
+    for row, length in zip(rows, tensor.lengths or [1] * len(rows), strict=True):
+        end = begin + length * size
+        row.add(
+            name=tensor.name,
+            dtype=tensor.dtype,
+            shape=(length, *entry_shape),
+            data=data[begin:end],
+            lengths=[length] if tensor.lengths else None,
+        )
+        begin = end
 
 
 class _Column:
@@ -112,7 +167,10 @@ class StepLog:
         self._session_inputs: list[pb.Tensor] = []
         self._boundaries: dict[int, pb.Boundary] = {}  # by step index
         self._num_steps = 0
-        self._recent: list[bytes] = []  # requests of one step and one layout
+        # Not in the columns yet: requests of one step and one layout, or else
+        # rows of batches.
+        self._recent: list[bytes] = []
+        self._recent_rows: list[tuple[SentBatch, int]] = []
         self._num_bytes = 0
         self.is_complete = True
 
@@ -132,9 +190,22 @@ class StepLog:
         """Adds the step of a request that was answered. REQUIRES: row_layout."""
         if not self.is_complete:
             return
+        if self._recent_rows:
+            self._fill_columns()
         self._recent.append(request)
         self._num_bytes += len(request)
         if len(self._recent) >= _NUM_RECENT or self._num_bytes > self._max_bytes:
+            self._fill_columns()
+
+    def append_batch_row(self, batch: SentBatch, row: int) -> None:
+        """Adds the step of a row of a batch that was answered."""
+        if not self.is_complete:
+            return
+        if self._recent:
+            self._fill_columns()
+        self._recent_rows.append((batch, row))
+        self._num_bytes += batch.row_bytes
+        if len(self._recent_rows) >= _NUM_RECENT or self._num_bytes > self._max_bytes:
             self._fill_columns()
 
     def append(self, message: pb.StepRequest, count: int) -> None:
@@ -179,8 +250,36 @@ class StepLog:
         return request
 
     def _fill_columns(self) -> None:
-        if not self._recent:
+        if self._recent_rows:
+            rows, self._recent_rows = self._recent_rows, []
+            self._num_bytes -= sum(batch.row_bytes for batch, _ in rows)
+            self._append_batch_rows(rows)
+        if self._recent:
+            self._append_requests()
+
+    def _append_batch_rows(self, rows: list[tuple[SentBatch, int]]) -> None:
+        columns = [b.columns for b, _ in rows if b.columns is not None]
+        names = columns[0].keys() if columns else set()
+        is_uniform = (
+            len(columns) == len(rows)
+            and all(each.keys() == names for each in columns)
+            and self._columns.keys() <= names
+        )
+        if not is_uniform:
+            for batch, row in rows:
+                self.append(batch.rows[row], 1)
             return
+        for name, (tensor, _, size) in columns[0].items():
+            pieces = [
+                each[name][1][row * size : (row + 1) * size]
+                for each, (_, row) in zip(columns, rows, strict=True)
+            ]
+            data = b"".join(pieces)
+            self._num_bytes += self._column(tensor).append_rows(data, len(rows))
+        self._num_steps += len(rows)
+        self._check_size()
+
+    def _append_requests(self) -> None:
         assert self.row_layout is not None
         begin, end = self._head_size, self._head_size + self.row_layout.num_bytes
         count = len(self._recent)
