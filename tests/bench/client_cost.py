@@ -87,12 +87,13 @@ class Case:
         [int(action) for action in response.actions]
 
     def ways(self) -> dict[str, Callable[[], None]]:
-        batches = {
+        ours = {
             "Client.step_batch()": self.step_batch,
             "StepStream.step_batch()": self.stream_step_batch,
-            "generated classes by hand": self.by_hand,
         }
-        return {"Session.step()": self.step} if len(self._actors) == 1 else batches
+        if len(self._actors) == 1:
+            ours = {"Session.step()": self.step}
+        return {**ours, "generated classes by hand": self.by_hand}
 
 
 def cost(do: Callable[[], None], num_calls: int, num_steps: int) -> float:
