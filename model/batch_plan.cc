@@ -10,7 +10,6 @@ namespace stepd {
 void BatchPlan::Assign(const StepBatch& batch) {
   PlanRows(batch);
   layout_.Clear();
-  answered_rows_.clear();
   prefixes_.clear();
   if (embedder_.num_banks() > 1) {
     layout_.banks.Assign(embed_plan_.token_banks, embedder_.num_banks());
@@ -29,6 +28,26 @@ void BatchPlan::Assign(const StepBatch& batch) {
     LayOutSlice(slice, step);
     step += slice.steps.size();
   }
+}
+
+void BatchPlan::Pad(std::int64_t num_slices, int tokens_per_step,
+                    std::int64_t context_capacity) {
+  layout_.context_capacity = context_capacity;
+  layout_.is_final = false;
+  while (static_cast<std::int64_t>(layout_.kv_lens.size()) < num_slices) {
+    for (int t = 0; t < tokens_per_step; ++t) {
+      layout_.positions.push_back(0);
+      if (!options_.has_cache) continue;
+      layout_.token_blocks.push_back(-1);
+      layout_.token_offsets.push_back(0);
+    }
+    const auto end = static_cast<std::int32_t>(layout_.num_tokens());
+    layout_.answered_rows.push_back(end - 1);
+    layout_.query_indptr.push_back(end);
+    layout_.block_indptr.push_back(layout_.block_indptr.back());
+    layout_.kv_lens.push_back(0);
+  }
+  embed_plan_.num_rows = layout_.num_tokens();
 }
 
 void BatchPlan::PlanRows(const StepBatch& batch) {
@@ -63,8 +82,8 @@ void BatchPlan::LayOutSlice(const SessionSlice& slice, std::size_t first_step) {
       AddToken(slice, place, place - first_position);
     }
     if (num_steps - i <= static_cast<std::size_t>(slice.num_answered)) {
-      answered_rows_.push_back(static_cast<std::int32_t>(layout_.num_tokens()) -
-                               1);
+      layout_.answered_rows.push_back(
+          static_cast<std::int32_t>(layout_.num_tokens()) - 1);
     }
   }
   layout_.query_indptr.push_back(

@@ -38,15 +38,15 @@ class BatchPlan {
 
   // Plans `batch`, which is borrowed until the next call. Keeps its memory.
   void Assign(const StepBatch& batch);
+  // Adds slices of one answered step each, of `tokens_per_step` rows of zeros
+  // that see nothing and are written nowhere, until there are `num_slices`; the
+  // longest context counts as `context_capacity` at least.
+  void Pad(std::int64_t num_slices, int tokens_per_step,
+           std::int64_t context_capacity = 0);
 
   const kernels::BatchLayout& layout() const { return layout_; }
   // Rows of prefixes are left free.
   const EmbedPlan& steps() const { return embed_plan_; }
-  // The last token of every answered step.
-  const std::vector<std::int32_t>& answered_rows() const {
-    return answered_rows_;
-  }
-
   struct Prefix {
     std::size_t slice = 0;
     std::int64_t first_row = 0;
@@ -66,7 +66,6 @@ class BatchPlan {
   std::vector<absl::string_view> steps_;
   std::vector<RowGap> gaps_;
   EmbedPlan embed_plan_;
-  std::vector<std::int32_t> answered_rows_;
   std::vector<Prefix> prefixes_;
 };
 

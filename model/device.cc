@@ -3,53 +3,22 @@
 
 #include "model/device.h"
 
-#include <dlfcn.h>
-
-#include <exception>
-
 #include "ATen/Context.h"
 #include "absl/status/status.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "model/kernels/cuda_backend.h"
 
 namespace stepd {
 namespace {
 
-constexpr char kCudaLibrary[] = "libtorch_cuda.so";
-
-// LibTorch dispatches at run time: opening the library is enough to give this
-// process CUDA tensors. It stays open for good.
-absl::Status OpenCudaLibrary() {
-  if (dlopen(kCudaLibrary, RTLD_NOW | RTLD_GLOBAL) != nullptr) {
-    return absl::OkStatus();
-  }
-  const char* reason = dlerror();
-  return absl::FailedPreconditionError(absl::StrCat(
-      "device cuda: LibTorch's CUDA library cannot be opened (install "
-      "NVIDIA's libraries with tools/setup --cuda): ",
-      reason == nullptr ? "unknown reason" : reason));
-}
-
 absl::StatusOr<at::Device> OpenCuda(int index) {
-  if (absl::Status status = OpenCudaLibrary(); !status.ok()) return status;
-  try {
-    if (!at::globalContext().hasCUDA()) {
-      return absl::FailedPreconditionError(
-          "device cuda: no NVIDIA driver with a GPU on this machine");
-    }
-    const auto count = at::detail::getCUDAHooks().deviceCount();
-    if (index >= count) {
-      return absl::FailedPreconditionError(absl::StrCat(
-          "device cuda:", index, ": this machine has ", int{count}, " GPUs"));
-    }
-    // Numbers must be those of float32, not of the tensor cores' TF32.
-    at::globalContext().setAllowTF32CuBLAS(false);
-  } catch (const std::exception& error) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("device cuda: ", error.what()));
-  }
+  const absl::Status status = kernels::OpenCudaBackend(index);
+  if (!status.ok()) return status;
+  // Numbers must be those of float32, not of the tensor cores' TF32.
+  at::globalContext().setAllowTF32CuBLAS(false);
   return at::Device(at::kCUDA, static_cast<at::DeviceIndex>(index));
 }
 

@@ -16,10 +16,10 @@
 namespace stepd {
 
 // `name`: cpu | cuda | cuda:N | auto (a GPU if one works, else the CPU). For
-// CUDA it opens LibTorch's CUDA library, which the binary is not linked with.
-// Errors: kInvalidArgument    no such word
-//         kFailedPrecondition CUDA is asked for but the library or a driver
-//                             with that device is missing; says which
+// CUDA it opens the library of model/kernels/cuda_backend.h, and LibTorch's
+// with it. Errors: kInvalidArgument    no such word
+//         kFailedPrecondition CUDA is asked for but the library, the driver or
+//                             that GPU is missing; says which
 absl::StatusOr<at::Device> OpenDevice(const std::string& name);
 
 }  // namespace stepd

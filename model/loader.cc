@@ -12,6 +12,7 @@
 #include "model/checkpoint/checkpoint.h"
 #include "model/device.h"
 #include "model/kernels/cpu_kernel_set.h"
+#include "model/kernels/cuda_backend.h"
 #include "model/kernels/torch_kernel_set.h"
 #include "model/policy_description.h"
 #include "model/transformer_policy.h"
@@ -35,18 +36,24 @@ absl::StatusOr<std::unique_ptr<const kernels::KernelSet>> ChooseKernels(
   // Executors are the parallelism: LibTorch's own threads would wait for each
   // other on cores that other executors use.
   at::set_num_threads(1);
-  const bool is_auto = options.kernels == "auto";
-  if (options.kernels == "reference" || (is_auto && !device->is_cpu())) {
+  if (options.kernels == "reference") {
+    if (options.is_deterministic) {
+      return absl::InvalidArgumentError(
+          "kernels \"reference\" cannot be deterministic; use native");
+    }
     return kernels::CreateTorchKernelSet(*device, *precision);
   }
-  if (!is_auto && options.kernels != "native") {
+  if (options.kernels != "auto" && options.kernels != "native") {
     return absl::InvalidArgumentError(
         absl::StrCat("kernels \"", options.kernels,
                      "\" is none of auto, native, reference"));
   }
   if (!device->is_cpu()) {
-    return absl::InvalidArgumentError(
-        "kernels \"native\" exist for the CPU only; use auto or reference");
+    kernels::CudaOptions cuda;
+    cuda.device = device->index();
+    cuda.precision = *precision;
+    cuda.is_deterministic = options.is_deterministic;
+    return kernels::CreateCudaKernelSet(cuda);
   }
   return kernels::CreateCpuKernelSet(*precision, kernels::BestCpuKernels(),
                                      options.num_companions);

@@ -20,14 +20,17 @@ namespace stepd {
 
 struct LoadOptions {
   std::string device = "cpu";  // cpu | cuda | cuda:N | auto
-  // native: stepd's own kernels (CPU only); reference: LibTorch's operators
-  // (any device); auto: native on the CPU, else reference.
+  // native, auto: stepd's own kernels; reference: LibTorch's operators.
   std::string kernels = "auto";
   // float32 | bfloat16: how the large matrices of the decoder are kept and what
   // they are multiplied with is rounded to. Sums, norms, softmax, routers,
   // readouts and embeddings are float32 always.
   std::string dtype = "float32";
-  // Threads that share the linears of a lone small batch, native kernels only.
+  // A session's bits do not depend on what else is in its batches. The CPU's
+  // native kernels always keep that, the reference never.
+  bool is_deterministic = false;
+  // Threads that share the linears of a lone small batch, the CPU's native
+  // kernels only.
   int num_companions = 0;
   checkpoint::ReadOptions reading;
 };

@@ -26,6 +26,7 @@
 #include "model/kv_cache/source_cache.h"
 #include "model/layers/scratch.h"
 #include "model/prepared_inputs_map.h"
+#include "model/step_graphs.h"
 
 namespace stepd {
 namespace {
@@ -33,6 +34,10 @@ namespace {
 using kernels::KernelSet;
 
 constexpr int kTokensPerBlock = kernels::kCpuTokensPerBlock;
+
+// Contexts up to which graphs are recorded before the first batch, in tokens.
+constexpr std::int64_t kShortestContext = 128;
+constexpr std::int64_t kLongestWarmContext = 4096;
 
 // Outputs that every policy has besides its heads; scores if it has actions.
 constexpr char kScores[] = "scores";
@@ -64,6 +69,17 @@ class TransformerPolicy : public Policy {
  private:
   friend class TransformerRunner;
 
+  // Whether a step of any session is the same work on the device but for
+  // numbers that lie there: no counts, no addresses of its own.
+  bool HasUniformSteps() const {
+    const std::vector<LayerSpec>& layers = decoder_.layers();
+    return embedder_.min_tokens_per_step() == embedder_.max_tokens_per_step() &&
+           embedder_.num_banks() == 1 && !decoder_.reads_source() &&
+           decoder_.condition_dim() == 0 &&
+           std::all_of(
+               layers.begin(), layers.end(),
+               [](const LayerSpec& layer) { return layer.num_experts == 0; });
+  }
   void PlaceHeads(const PolicyDescription& description);
   void DescribeOutputs(const PolicyDescription& description);
 
@@ -88,14 +104,17 @@ class TransformerPolicy : public Policy {
 class TransformerKvMemory : public KvMemory {
  public:
   TransformerKvMemory(std::vector<KvCacheSpec> slots, std::int64_t num_tokens,
-                      at::Device device, KvCache cache)
+                      const KernelSet& kernels, KvCache cache)
       : slots_(std::move(slots)),
         num_tokens_(num_tokens),
-        device_(device),
-        cache_(std::move(cache)) {}
+        device_(kernels.device()),
+        cache_(std::move(cache)),
+        queue_(kernels.CreateQueue()) {}
 
   // Its copies share the memory.
   const KvCache& cache() const { return cache_; }
+  // What its runners compute on, one after another; nullptr: the host.
+  kernels::DeviceQueue* queue() const { return queue_.get(); }
   bool Fits(const std::vector<KvCacheSpec>& slots, std::int64_t num_tokens,
             at::Device device) const {
     return slots == slots_ && num_tokens == num_tokens_ && device == device_;
@@ -106,6 +125,7 @@ class TransformerKvMemory : public KvMemory {
   const std::int64_t num_tokens_;
   const at::Device device_;
   const KvCache cache_;
+  const std::unique_ptr<kernels::DeviceQueue> queue_;
 };
 
 class TransformerRunner : public PolicyRunner {
@@ -116,11 +136,18 @@ class TransformerRunner : public PolicyRunner {
         memory_(std::move(memory)),
         state_{memory_->cache(), policy.decoder_.MakeRopeCaches()},
         scratch_(policy.kernels_->device()),
-        plan_(policy.embedder_, policy.plan_options_) {}
+        plan_(policy.embedder_, policy.plan_options_),
+        graphs_(memory_->queue()) {
+    UseQueue();
+  }
 
+  // Reserves memory for batches of up to so many tokens and records the graphs
+  // of their decode steps.
+  void Prepare(const RunnerOptions& options);
   void Reserve(std::int64_t num_tokens, std::int64_t num_rows);
   absl::Status Forward(const StepBatch& batch, StepResult* result) override;
   void CopyBlock(std::int32_t from, std::int32_t to) override {
+    UseQueue();
     state_.cache.CopyTokens(std::int64_t{from} * policy_.spec_.tokens_per_block,
                             std::int64_t{to} * policy_.spec_.tokens_per_block,
                             policy_.spec_.tokens_per_block);
@@ -130,18 +157,27 @@ class TransformerRunner : public PolicyRunner {
   std::shared_ptr<KvMemory> kv_memory() const override { return memory_; }
 
  private:
+  void UseQueue() const {
+    if (memory_->queue() != nullptr) memory_->queue()->Use();
+  }
+  // Whether graphs serve the batch.
+  bool IsDecodeStep(const StepBatch& batch) const;
   void ForwardOrThrow(const StepBatch& batch, StepResult* result);
+  // The forward over plan_; numbers that are read are in host_values_ then.
+  void Compute(const StepBatch& batch, bool is_uniform);
   absl::StatusOr<std::unique_ptr<PreparedInputs>> MakePreparedInputs(
       absl::string_view session_inputs) const;
   void EmbedPrefixes(const StepBatch& batch, float* x) const;
   void FindPreparedInputs(const StepBatch& batch);
-  void ReadRows(const float* x, const float* read, OutputMask wanted,
-                StepResult* result);
+  bool IsWanted(std::size_t head, OutputMask wanted) const;
+  // Where the numbers that are read go, and room for them.
+  void PlaceHostValues(OutputMask wanted);
+  // Everything after the decoder, on the device, and copies to host_values_.
+  void ReadRows(const float* x, const float* read, OutputMask wanted);
+  void FillResult(OutputMask wanted, StepResult* result);
   // `values` [rows, width] become entry `entry` of the rows of an output.
   void CopyStacked(int output, int entry, absl::Span<const float> values,
                    StepResult* result) const;
-  void CopyHiddenLayers(const float* read, const float* hidden,
-                        StepResult* result);
   void FillScores(absl::Span<const float> values, StepResult* result);
 
   const TransformerPolicy& policy_;
@@ -154,7 +190,12 @@ class TransformerRunner : public PolicyRunner {
   EmbedColumn embed_column_;
   std::vector<const SourceCache*> sources_;
   std::vector<const float*> modulations_;
-  std::vector<float> stacked_values_;  // of the stacked head at hand
+  // What heads give, then the layers that are read, then the hidden rows; and
+  // where those that are wanted begin, in the order of ReadRows().
+  std::vector<std::vector<float>> host_values_;
+  std::vector<float*> host_targets_;
+  StepGraphs graphs_;
+  std::int64_t most_graph_slices_ = 0;  // 0: no batch is served by graphs
 };
 
 // What is derived of a session's inputs once.
@@ -295,9 +336,11 @@ absl::StatusOr<std::unique_ptr<PolicyRunner>> TransformerPolicy::CreateRunner(
   auto memory =
       std::dynamic_pointer_cast<TransformerKvMemory>(options.kv_memory);
   if (options.kv_memory == nullptr) {
-    absl::StatusOr<KvCache> cache = KvCache::Create(slots, num_tokens, device);
+    absl::StatusOr<KvCache> cache =
+        KvCache::Create(slots, num_tokens,
+                        at::TensorOptions(kernels_->kv_type()).device(device));
     if (!cache.ok()) return cache.status();
-    memory = std::make_shared<TransformerKvMemory>(slots, num_tokens, device,
+    memory = std::make_shared<TransformerKvMemory>(slots, num_tokens, *kernels_,
                                                    *std::move(cache));
   } else if (memory == nullptr || !memory->Fits(slots, num_tokens, device)) {
     return absl::InvalidArgumentError(
@@ -306,7 +349,7 @@ absl::StatusOr<std::unique_ptr<PolicyRunner>> TransformerPolicy::CreateRunner(
   }
   auto runner = std::make_unique<TransformerRunner>(*this, std::move(memory));
   try {
-    runner->Reserve(options.max_batch_tokens, options.max_batch_tokens);
+    runner->Prepare(options);
   } catch (const std::exception& error) {
     return absl::ResourceExhaustedError(
         absl::StrCat("scratch memory for ", options.max_batch_tokens,
@@ -332,6 +375,34 @@ void TransformerRunner::Reserve(std::int64_t num_tokens,
                              policy_.decoder_.ScratchSize(num_tokens), heads}));
 }
 
+void TransformerRunner::Prepare(const RunnerOptions& options) {
+  const at::NoGradGuard no_grad;
+  Reserve(options.max_batch_tokens, options.max_batch_tokens);
+  if (memory_->queue() == nullptr) return;
+  // Forks share blocks, so that there are more entries than blocks.
+  memory_->queue()->Reserve(options.max_batch_tokens,
+                            2 * std::int64_t{options.num_blocks});
+  if (!policy_.HasUniformSteps()) return;
+  const int tokens_per_step = policy_.spec_.max_tokens_per_step;
+  most_graph_slices_ = options.max_batch_tokens / tokens_per_step;
+  const std::int64_t longest = std::min(
+      std::int64_t{options.num_blocks} * kTokensPerBlock, kLongestWarmContext);
+  // Batches of padding alone: nobody's blocks are touched. The largest comes
+  // first, so that memory grows once.
+  const StepBatch nobody;
+  for (std::int64_t bucket = most_graph_slices_; bucket > 0;
+       bucket = NextSmallerBucket(bucket)) {
+    for (std::int64_t context = kShortestContext;
+         context < 2 * longest || context == kShortestContext; context *= 2) {
+      for (int run = 0; run < 2; ++run) {  // as it is, then recorded
+        plan_.Assign(nobody);
+        plan_.Pad(bucket, tokens_per_step, context);
+        Compute(nobody, /*is_uniform=*/true);
+      }
+    }
+  }
+}
+
 // Here and in PrepareInputs() LibTorch's exceptions become a status.
 absl::Status TransformerRunner::Forward(const StepBatch& batch,
                                         StepResult* result) {
@@ -347,6 +418,7 @@ absl::Status TransformerRunner::Forward(const StepBatch& batch,
 
 absl::StatusOr<std::shared_ptr<const PreparedInputs>>
 TransformerRunner::PrepareInputs(absl::string_view session_inputs) {
+  UseQueue();
   if (!policy_.decoder_.reads_source() &&
       policy_.decoder_.condition_dim() == 0) {
     return nullptr;
@@ -392,9 +464,9 @@ namespace {
 
 class ForwardScope {
  public:
-  ForwardScope(const KernelSet& kernels, std::int64_t rows)
+  ForwardScope(const KernelSet& kernels, const kernels::BatchLayout& layout)
       : kernels_(kernels) {
-    kernels_.BeginForward(rows);
+    kernels_.BeginForward(layout);
   }
   ~ForwardScope() { kernels_.EndForward(); }
   ForwardScope(const ForwardScope&) = delete;
@@ -406,31 +478,73 @@ class ForwardScope {
 
 }  // namespace
 
-// embed -> layout -> decode -> gather each answered step's last token -> heads
+bool TransformerRunner::IsDecodeStep(const StepBatch& batch) const {
+  const auto num_slices = static_cast<std::int64_t>(batch.slices.size());
+  return graphs_.is_recordable() && num_slices <= most_graph_slices_ &&
+         std::all_of(batch.slices.begin(), batch.slices.end(),
+                     [&](const SessionSlice& slice) {
+                       return slice.steps.size() == 1 &&
+                              slice.num_answered == 1 && !slice.is_final &&
+                              (slice.num_cached_tokens > 0 ||
+                               policy_.spec_.num_prefix_tokens == 0);
+                     });
+}
+
 void TransformerRunner::ForwardOrThrow(const StepBatch& batch,
                                        StepResult* result) {
   const at::NoGradGuard no_grad;
+  UseQueue();
   plan_.Assign(batch);
-  const std::int64_t num_tokens = plan_.layout().num_tokens();
-  const auto num_rows = static_cast<std::int64_t>(plan_.answered_rows().size());
-  Reserve(num_tokens, num_rows);
-  const ForwardScope forward(*policy_.kernels_, num_tokens);
+  result->num_rows =
+      static_cast<std::int64_t>(plan_.layout().answered_rows.size());
+  const bool is_uniform = IsDecodeStep(batch);
+  if (is_uniform) {
+    plan_.Pad(FindBucket(static_cast<std::int64_t>(batch.slices.size()),
+                         most_graph_slices_),
+              policy_.spec_.max_tokens_per_step);
+  }
+  Compute(batch, is_uniform);
+  FillResult(batch.outputs, result);
+}
+
+// embed -> layout -> decode -> gather each answered step's last token -> heads
+void TransformerRunner::Compute(const StepBatch& batch, bool is_uniform) {
+  const kernels::BatchLayout& layout = plan_.layout();
+  const std::int64_t width = policy_.decoder_.hidden_dim();
+  const auto num_rows = static_cast<std::int64_t>(layout.answered_rows.size());
+  Reserve(layout.num_tokens(), num_rows);
+  PlaceHostValues(batch.outputs);
+  const ForwardScope forward(*policy_.kernels_, layout);
   const Scratch::Scope scope(&scratch_);
-  float* x = scratch_.Take(num_tokens * policy_.decoder_.hidden_dim());
+  float* x = scratch_.Take(layout.num_tokens() * width);
   float* read =
       scratch_.Take(static_cast<std::int64_t>(policy_.read_layers_.size()) *
-                    num_rows * policy_.decoder_.hidden_dim());
+                    num_rows * width);
   policy_.embedder_.Embed(plan_.steps(), &scratch_, &embed_column_, x);
   EmbedPrefixes(batch, x);
   FindPreparedInputs(batch);
-  policy_.decoder_.Forward({plan_.layout(),
-                            {plan_.answered_rows(), policy_.read_layers_, read},
-                            sources_,
-                            modulations_},
-                           &state_, &scratch_, x);
-  result->num_rows = num_rows;
-  result->outputs.resize(policy_.spec_.outputs.size());
-  ReadRows(x, read, batch.outputs, result);
+  const auto work = [&] {
+    const Scratch::Scope of_work(&scratch_);
+    policy_.decoder_.Forward(
+        {layout,
+         {layout.answered_rows, policy_.read_layers_, read},
+         sources_,
+         modulations_},
+        &state_, &scratch_, x);
+    ReadRows(x, read, batch.outputs);
+  };
+  if (is_uniform) {
+    std::int64_t context = std::max(kShortestContext, layout.context_capacity);
+    for (const std::int32_t len : layout.kv_lens) {
+      while (context < len) context *= 2;
+    }
+    graphs_.Run({static_cast<std::int64_t>(layout.kv_lens.size()), context,
+                 batch.outputs, x},
+                work, host_targets_);
+  } else {
+    work();
+  }
+  policy_.kernels_->Synchronize();
 }
 
 // The prefixes of the slices that begin with them.
@@ -457,52 +571,96 @@ void TransformerRunner::FindPreparedInputs(const StepBatch& batch) {
   }
 }
 
+bool TransformerRunner::IsWanted(std::size_t head, OutputMask wanted) const {
+  return static_cast<int>(head) == policy_.action_head_ ||
+         (wanted & Bit(policy_.heads_[head].output)) != 0;
+}
+
+void TransformerRunner::PlaceHostValues(OutputMask wanted) {
+  const std::size_t rows = plan_.layout().answered_rows.size();
+  const auto width = static_cast<std::size_t>(policy_.decoder_.hidden_dim());
+  const std::size_t num_heads = policy_.heads_.size();
+  const std::size_t num_reads = policy_.read_layers_.size();
+  host_values_.resize(num_heads + num_reads + 1);
+  host_targets_.clear();
+  if (rows == 0) return;
+  const auto place = [&](std::size_t index, std::size_t size) {
+    host_values_[index].resize(rows * size);
+    host_targets_.push_back(host_values_[index].data());
+  };
+  for (std::size_t i = 0; i < num_heads; ++i) {
+    if (!IsWanted(i, wanted)) continue;
+    place(i, static_cast<std::size_t>(policy_.heads_[i].head.out_dim()));
+  }
+  const bool has_layers = policy_.hidden_layers_output_ >= 0 &&
+                          (wanted & Bit(policy_.hidden_layers_output_)) != 0;
+  for (std::size_t i = 0; has_layers && i < num_reads; ++i) {
+    place(num_heads + i, width);
+  }
+  if (has_layers || (wanted & Bit(policy_.hidden_output_)) != 0) {
+    place(num_heads + num_reads, width);
+  }
+}
+
 // `read` [read layers, rows, D] is what the heads of inner layers read.
 void TransformerRunner::ReadRows(const float* x, const float* read,
-                                 OutputMask wanted, StepResult* result) {
+                                 OutputMask wanted) {
   const KernelSet& kernels = *policy_.kernels_;
-  const std::int64_t rows = result->num_rows;
-  const std::int64_t width = policy_.decoder_.hidden_dim();
-  const auto resize = [&](int output) {
-    const auto index = static_cast<std::size_t>(output);
-    std::vector<float>& values = result->outputs[index];
-    values.resize(static_cast<std::size_t>(
-        rows * policy_.spec_.outputs[index].num_elements()));
-    return values.data();
-  };
-  for (std::vector<float>& values : result->outputs) values.clear();
-  result->scores.clear();
+  const std::vector<std::int32_t>& answered = plan_.layout().answered_rows;
+  const auto rows = static_cast<std::int64_t>(answered.size());
   if (rows == 0) return;
-
-  float* hidden = scratch_.Take(rows * width);
-  kernels.GatherRows(x, width, plan_.answered_rows(), hidden);
+  const std::int64_t count = rows * policy_.decoder_.hidden_dim();
+  auto target = host_targets_.begin();
+  float* hidden = scratch_.Take(count);
+  kernels.GatherRows(x, policy_.decoder_.hidden_dim(), answered, hidden);
   policy_.decoder_.FinishRows(hidden, rows);
   for (std::size_t i = 0; i < policy_.heads_.size(); ++i) {
+    if (!IsWanted(i, wanted)) continue;
     const PlacedHead& placed = policy_.heads_[i];
-    const bool is_wanted = (wanted & Bit(placed.output)) != 0;
-    const bool acts = static_cast<int>(i) == policy_.action_head_;
-    if (!is_wanted && !acts) continue;
-    std::vector<float>& values =
-        placed.is_stacked
-            ? stacked_values_
-            : result->outputs[static_cast<std::size_t>(placed.output)];
-    values.resize(static_cast<std::size_t>(rows * placed.head.out_dim()));
-    placed.head.Forward(
-        kernels, placed.read < 0 ? hidden : read + placed.read * rows * width,
-        rows, &scratch_, values.data());
-    if (acts) FillScores(values, result);
-    if (!is_wanted) {
-      values.clear();
-    } else if (placed.is_stacked) {
-      CopyStacked(placed.output, placed.entry, values, result);
-    }
+    placed.head.Forward(kernels,
+                        placed.read < 0 ? hidden : read + placed.read * count,
+                        rows, &scratch_, *target++);
   }
+  // The layers that are read, if they are wanted, and the hidden rows last.
+  while (host_targets_.end() - target > 1) {
+    kernels.CopyToHost(read, count, *target++);
+    read += count;
+  }
+  if (target != host_targets_.end()) kernels.CopyToHost(hidden, count, *target);
+}
+
+// Of host_values_, of which rows of padding are left out.
+void TransformerRunner::FillResult(OutputMask wanted, StepResult* result) {
+  result->outputs.resize(policy_.spec_.outputs.size());
+  for (std::vector<float>& values : result->outputs) values.clear();
+  result->scores.clear();
+  const auto rows = static_cast<std::size_t>(result->num_rows);
+  if (rows == 0) return;
+  const auto values_of = [&](std::size_t index, std::int64_t width) {
+    return absl::MakeConstSpan(host_values_[index])
+        .subspan(0, rows * static_cast<std::size_t>(width));
+  };
+  const std::size_t num_heads = policy_.heads_.size();
+  for (std::size_t i = 0; i < num_heads; ++i) {
+    const PlacedHead& placed = policy_.heads_[i];
+    if (!IsWanted(i, wanted)) continue;
+    const absl::Span<const float> values = values_of(i, placed.head.out_dim());
+    if (static_cast<int>(i) == policy_.action_head_) FillScores(values, result);
+    if ((wanted & Bit(placed.output)) == 0) continue;
+    CopyStacked(placed.output, placed.entry, values, result);
+  }
+  const std::int64_t width = policy_.decoder_.hidden_dim();
+  const std::size_t num_reads = policy_.read_layers_.size();
   if ((wanted & Bit(policy_.hidden_output_)) != 0) {
-    kernels.CopyToHost(hidden, rows * width, resize(policy_.hidden_output_));
+    CopyStacked(policy_.hidden_output_, 0,
+                values_of(num_heads + num_reads, width), result);
   }
   if (policy_.hidden_layers_output_ >= 0 &&
       (wanted & Bit(policy_.hidden_layers_output_)) != 0) {
-    CopyHiddenLayers(read, hidden, result);
+    for (std::size_t i = 0; i <= num_reads; ++i) {
+      CopyStacked(policy_.hidden_layers_output_, static_cast<int>(i),
+                  values_of(num_heads + i, width), result);
+    }
   }
   if (policy_.scores_output_ >= 0 &&
       (wanted & Bit(policy_.scores_output_)) != 0) {
@@ -525,19 +683,6 @@ void TransformerRunner::CopyStacked(int output, int entry,
     const absl::Span<const float> row = values.subspan(i * width, width);
     std::copy(row.begin(), row.end(),
               &to[i * stride + static_cast<std::size_t>(entry) * width]);
-  }
-}
-
-// `read` [read layers, rows, D], `hidden` [rows, D].
-void TransformerRunner::CopyHiddenLayers(const float* read, const float* hidden,
-                                         StepResult* result) {
-  const std::int64_t count = result->num_rows * policy_.decoder_.hidden_dim();
-  const auto num_reads = static_cast<int>(policy_.read_layers_.size());
-  stacked_values_.resize(static_cast<std::size_t>(count));
-  for (int i = 0; i <= num_reads; ++i) {
-    policy_.kernels_->CopyToHost(i < num_reads ? read + i * count : hidden,
-                                 count, stacked_values_.data());
-    CopyStacked(policy_.hidden_layers_output_, i, stacked_values_, result);
   }
 }
 

@@ -32,6 +32,7 @@ stepd::LoadOptions OptionsOf(const stepd::PolicySource& source) {
   options.device = source.device;
   options.kernels = source.kernels;
   options.dtype = source.dtype;
+  options.is_deterministic = source.is_deterministic;
   options.num_companions = source.num_companions;
   options.reading.num_loops =
       static_cast<int>(std::min<std::int64_t>(source.num_loops, INT_MAX));

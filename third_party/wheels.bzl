@@ -17,6 +17,20 @@ cc_library(
         "-Wl,--as-needed",
     ],
 )
+
+# For libraries that are opened where NVIDIA's are: what these lack here is
+# found when they are.
+cc_library(
+    name = "libtorch_cuda",
+    linkopts = [
+        "-L{lib}",
+        "-Wl,-rpath,{lib}",
+        "-Wl,--no-as-needed",
+        "-ltorch_cuda",
+        "-lc10_cuda",
+        "-Wl,--as-needed",
+    ],
+)
 """
 
 def _required(ctx, name):

@@ -137,6 +137,8 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--not-run",
         nargs=2,
+        action="append",
+        default=[],
         metavar=("FILE", "REASON"),
         help="a file of test targets, one per line, that were left out",
     )
@@ -152,8 +154,7 @@ def main(arguments: list[str]) -> int:
         count_bazel(options.events, options.bazel_exit, tally)
     if options.junit:
         count_pytest(options.junit, options.pytest_exit, tally)
-    if options.not_run:
-        targets, reason = options.not_run
+    for targets, reason in options.not_run:
         for label in pathlib.Path(targets).read_text(encoding="utf-8").split():
             tally.skipped.append((label, reason))
     tally.failed.extend(options.failure)

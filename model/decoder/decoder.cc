@@ -44,7 +44,8 @@ void Decoder::AddStage(const StageConfig& config) {
     if (const std::optional<KvCacheSpec> cache = built.cache_spec()) {
       slot = static_cast<int>(kv_slots_.size() + slots.size());
       slots.push_back(*cache);
-      spec.kv_bytes_per_token = visits * cache->bytes_per_token();
+      spec.kv_bytes_per_token =
+          visits * cache->numbers_per_token() * kv_number_bytes();
     }
     int source_slot = kNone;
     if (const std::optional<KvCacheSpec> source = built.source_spec()) {
@@ -76,15 +77,26 @@ int Decoder::AddRope(const RopeConfig* config) {
   const auto found = std::find_if(ropes_.begin(), ropes_.end(), is_same);
   if (found != ropes_.end()) return static_cast<int>(found - ropes_.begin());
   ropes_.push_back(*config);
+  // Not counted among the weights.
+  std::vector<float> frequencies = config->inverse_frequencies;
+  frequencies_.push_back(
+      at::from_blob(frequencies.data(),
+                    {static_cast<std::int64_t>(frequencies.size())}, at::kFloat)
+          .to(kernels_.device(), at::kFloat, /*non_blocking=*/false,
+              /*copy=*/true));
   return static_cast<int>(ropes_.size()) - 1;
 }
 
 // ---- Sizes --------------------------------------------------------------
 
 std::int64_t Decoder::kv_bytes_per_token() const {
-  std::int64_t bytes = 0;
-  for (const KvCacheSpec& slot : kv_slots_) bytes += slot.bytes_per_token();
-  return bytes;
+  std::int64_t numbers = 0;
+  for (const KvCacheSpec& slot : kv_slots_) numbers += slot.numbers_per_token();
+  return numbers * kv_number_bytes();
+}
+
+std::int64_t Decoder::kv_number_bytes() const {
+  return static_cast<std::int64_t>(at::elementSize(kernels_.kv_type()));
 }
 
 std::vector<RopeCache> Decoder::MakeRopeCaches() const {
@@ -122,15 +134,19 @@ Decoder::TurnedPositions Decoder::TurnPositions(const BatchLayout& layout,
     const std::int64_t count = layout.num_tokens() * rope.half_dim();
     float* cos = scratch->Take(count);
     float* sin = scratch->Take(count);
+    const kernels::RopeFrequencies frequencies = {
+        frequencies_[i].const_data_ptr<float>(), rope.half_dim(),
+        ropes_[i].attention_factor};
+    rows.push_back({cos, sin, ropes_[i].pairing});
+    if (kernels_.TurnPositions(layout, frequencies, cos, sin)) continue;
     if (kernels_.device().is_cpu()) {
       rope.Lookup(layout.positions, cos, sin);
-    } else {
-      host.resize(static_cast<std::size_t>(2 * count));
-      rope.Lookup(layout.positions, host.data(), host.data() + count);
-      kernels_.CopyFromHost(host.data(), count, cos);
-      kernels_.CopyFromHost(host.data() + count, count, sin);
+      continue;
     }
-    rows.push_back({cos, sin, ropes_[i].pairing});
+    host.resize(static_cast<std::size_t>(2 * count));
+    rope.Lookup(layout.positions, host.data(), host.data() + count);
+    kernels_.CopyFromHost(host.data(), count, cos);
+    kernels_.CopyFromHost(host.data() + count, count, sin);
   }
   return rows;
 }
@@ -138,7 +154,8 @@ Decoder::TurnedPositions Decoder::TurnPositions(const BatchLayout& layout,
 absl::StatusOr<SourceCache> Decoder::ReadSource(
     const float* rows, std::int64_t num_rows, const float* modulations) const {
   absl::StatusOr<SourceCache> source = SourceCache::Create(
-      source_slots_, num_rows, tokens_per_block_, kernels_.device());
+      source_slots_, num_rows, tokens_per_block_,
+      at::TensorOptions(kernels_.kv_type()).device(kernels_.device()));
   if (!source.ok()) return source.status();
   for (const Stage& stage : stages_) {
     for (const PlacedLayer& placed : stage.layers) {

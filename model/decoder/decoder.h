@@ -121,6 +121,7 @@ class Decoder {
     TurnedPositions ropes;
   };
 
+  std::int64_t kv_number_bytes() const;
   void AddStage(const StageConfig& config);
   int AddRope(const RopeConfig* config);
   TurnedPositions TurnPositions(const kernels::BatchLayout& layout,
@@ -136,6 +137,7 @@ class Decoder {
   std::int64_t hidden_dim_;
   std::vector<Stage> stages_;
   std::vector<RopeConfig> ropes_;
+  std::vector<at::Tensor> frequencies_;  // of each, on the device
   std::vector<KvCacheSpec> kv_slots_;
   std::vector<KvCacheSpec> source_slots_;
   std::int64_t condition_dim_ = 0;

@@ -21,6 +21,8 @@ namespace {
 
 // Values that are projected together: scratch memory is sized for them.
 constexpr std::int64_t kMostProjected = 64;
+// Inputs of a projection in EmbedRows().
+constexpr std::int64_t kMostInputsAtOnce = 64;
 
 // Element `i`; past the end of a ragged or an absent value it is 0.
 float ElementOrZero(const FieldValue& value, std::int64_t i) {
@@ -75,6 +77,7 @@ StepEmbedder::StepEmbedder(const EmbedderConfig& config,
   most = std::max(most, min_content_tokens_) + num_compute_tokens_;
   min_tokens_ = std::max(1, least);
   max_tokens_ = is_unbounded ? -1 : most;
+  if (kernels_.has_embed_rows()) ListContents();
 }
 
 void StepEmbedder::AddField(FieldEmbedding config,
@@ -97,7 +100,18 @@ void StepEmbedder::AddField(FieldEmbedding config,
     field.content = Projection{
         kernels_.PackFloat32(
             {{projection->weight.transpose(0, 1), projection->bias}}),
-        projection->scale, projection->offset, projection->truncates};
+        projection->scale,
+        projection->offset,
+        projection->truncates,
+        at::Tensor(),
+        at::Tensor()};
+    // More inputs are the business of a matrix product.
+    if (kernels_.has_embed_rows() &&
+        projection->weight.size(0) <= kMostInputsAtOnce) {
+      auto& placed = std::get<Projection>(field.content);
+      placed.weight = kernels::ToDevice(kernels_, projection->weight);
+      placed.bias = kernels::ToDevice(kernels_, projection->bias);
+    }
   } else {
     field.content = Given{};
   }
@@ -265,10 +279,16 @@ std::int64_t StepEmbedder::ScratchSize() const {
 
 void StepEmbedder::Embed(const EmbedPlan& plan, Scratch* scratch,
                          EmbedColumn* column, float* x) const {
-  kernels_.Zero(x, plan.num_rows * hidden_dim_);
+  const bool is_at_once = kernels_.has_embed_rows();
+  if (is_at_once) {
+    EmbedAtOnce(plan, column, x);
+  } else {
+    kernels_.Zero(x, plan.num_rows * hidden_dim_);
+  }
   const Output output = {column, scratch, x};
   for (std::size_t f = 0; f < fields_.size(); ++f) {
     const Field& field = fields_[f];
+    if (field.content_index >= 0) continue;
     FillColumn(plan, f, column);
     std::visit([&](const auto& content) { AddContent(field, content, output); },
                field.content);
@@ -276,15 +296,121 @@ void StepEmbedder::Embed(const EmbedPlan& plan, Scratch* scratch,
       AddEverywhere(field.type_row, column->all_offsets, &column->indices, x);
     }
   }
-  if (num_compute_tokens_ == 0) return;
-  column->offsets.resize(plan.num_tokens.size());
-  for (std::size_t i = 0; i < column->offsets.size(); ++i) {
-    column->offsets[i] =
+  if (num_compute_tokens_ == 0 || is_at_once) return;
+  FindComputeTokens(plan, &column->offsets);
+  AddEverywhere(compute_tokens_, column->offsets, &column->indices, x);
+}
+
+void StepEmbedder::FindComputeTokens(const EmbedPlan& plan,
+                                     std::vector<std::int64_t>* offsets) const {
+  offsets->resize(plan.num_tokens.size());
+  for (std::size_t i = 0; i < offsets->size(); ++i) {
+    (*offsets)[i] =
         (plan.first_rows[i] + plan.num_tokens[i] - num_compute_tokens_) *
         hidden_dim_;
   }
-  AddEverywhere(compute_tokens_, column->offsets, &column->indices, x);
 }
+
+// ---- At once ------------------------------------------------------------
+
+std::int32_t StepEmbedder::AddContentOf(const at::Tensor& table) {
+  kernels::EmbedContent content;
+  content.weight = table.const_data_ptr<float>();
+  content.width = table.numel();
+  contents_.push_back(content);
+  return static_cast<std::int32_t>(contents_.size()) - 1;
+}
+
+void StepEmbedder::ListContents() {
+  for (Field& field : fields_) {
+    kernels::EmbedContent content;
+    content.width = field.width;
+    if (const auto* table = std::get_if<Table>(&field.content)) {
+      content.weight = table->table.const_data_ptr<float>();
+    } else if (const auto* fourier = std::get_if<Fourier>(&field.content)) {
+      content.kind = kernels::EmbedContent::Kind::kFourier;
+      content.num_inputs = static_cast<std::int32_t>(fourier->weight.size(0));
+      content.weight = fourier->weight.const_data_ptr<float>();
+      content.freqs = fourier->freqs.const_data_ptr<float>();
+      content.phases = fourier->phases.const_data_ptr<float>();
+    } else if (const auto* projection =
+                   std::get_if<Projection>(&field.content)) {
+      if (!projection->weight.defined()) continue;
+      content.kind = kernels::EmbedContent::Kind::kProjection;
+      content.num_inputs =
+          static_cast<std::int32_t>(projection->weight.size(0));
+      content.weight = projection->weight.const_data_ptr<float>();
+      content.bias = projection->bias.const_data_ptr<float>();
+    } else {
+      continue;
+    }
+    field.content_index = static_cast<std::int32_t>(contents_.size());
+    contents_.push_back(content);
+    if (field.type_row.defined()) {
+      field.type_index = AddContentOf(field.type_row);
+    }
+  }
+  if (num_compute_tokens_ > 0) compute_index_ = AddContentOf(compute_tokens_);
+}
+
+std::int64_t StepEmbedder::ArgumentOf(const Field& field,
+                                      const FieldValue& value,
+                                      EmbedProgram* program) {
+  if (std::holds_alternative<Table>(field.content)) {
+    return value.is_present() ? LoadInt64(value) : 0;
+  }
+  const std::int64_t argument = program->num_inputs();
+  if (const auto* fourier = std::get_if<Fourier>(&field.content)) {
+    for (std::int64_t c = 0; c < fourier->weight.size(0); ++c) {
+      program->AddInput(ElementOrZero(value, field.config.first_element + c));
+    }
+  } else {
+    const auto& projection = std::get<Projection>(field.content);
+    for (std::int64_t p = 0; p < projection.linear->in_dim(); ++p) {
+      program->AddInput(ProjectionInput(field, projection, value, p));
+    }
+  }
+  return argument;
+}
+
+void StepEmbedder::EmbedAtOnce(const EmbedPlan& plan, EmbedColumn* column,
+                               float* x) const {
+  EmbedProgram program(contents_, hidden_dim_);
+  for (std::size_t f = 0; f < fields_.size(); ++f) {
+    const Field& field = fields_[f];
+    if (field.content_index < 0) continue;
+    FillColumn(plan, f, column);
+    for (std::size_t i = 0; i < column->offsets.size(); ++i) {
+      // A content without a field is row 0 of its table.
+      const FieldValue value =
+          field.config.field < 0 ? FieldValue{} : column->values[i];
+      program.Add(field.content_index, column->offsets[i] / hidden_dim_,
+                  ArgumentOf(field, value, &program));
+    }
+    if (field.type_index < 0) continue;
+    for (const std::int64_t offset : column->all_offsets) {
+      program.Add(field.type_index, offset / hidden_dim_, 0);
+    }
+  }
+  if (compute_index_ >= 0) {
+    FindComputeTokens(plan, &column->offsets);
+    for (const std::int64_t offset : column->offsets) {
+      program.Add(compute_index_, offset / hidden_dim_, 0);
+    }
+  }
+  program.Run(kernels_, plan.num_rows, x);
+}
+
+float StepEmbedder::ProjectionInput(const Field& field,
+                                    const Projection& projection,
+                                    const FieldValue& value, std::int64_t p) {
+  const float element = ElementOrZero(value, field.config.first_element + p);
+  return (projection.truncates ? std::trunc(element) : element) *
+             projection.scale +
+         projection.offset;
+}
+
+// ---- One by one ---------------------------------------------------------
 
 void StepEmbedder::FillColumn(const EmbedPlan& plan, std::size_t field_index,
                               EmbedColumn* column) const {
@@ -367,12 +493,7 @@ void StepEmbedder::AddContent(const Field& field, const Projection& projection,
     column.inputs.clear();
     for (const FieldValue& value : values) {
       for (std::int64_t p = 0; p < num_inputs; ++p) {
-        const float element =
-            ElementOrZero(value, field.config.first_element + p);
-        column.inputs.push_back(
-            (projection.truncates ? std::trunc(element) : element) *
-                projection.scale +
-            projection.offset);
+        column.inputs.push_back(ProjectionInput(field, projection, value, p));
       }
     }
     const auto count = static_cast<std::int64_t>(values.size());

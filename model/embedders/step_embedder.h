@@ -20,6 +20,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "model/embedders/embed_program.h"
 #include "model/embedders/embedder_config.h"
 #include "model/kernels/kernel_set.h"
 #include "model/layers/scratch.h"
@@ -102,6 +103,9 @@ class StepEmbedder {
     float scale;
     float offset;
     bool truncates;
+    // For EmbedRows(), on the device: [P, W] and [W]; else undefined.
+    at::Tensor weight;
+    at::Tensor bias;
   };
   struct Given {};
   struct Field {
@@ -110,6 +114,9 @@ class StepEmbedder {
     std::int64_t width;     // W
     at::Tensor type_row;    // [W], or undefined
     std::variant<Table, Fourier, Projection, Given> content;
+    // Into contents_; -1: not of EmbedRows().
+    std::int32_t content_index = -1;
+    std::int32_t type_index = -1;
   };
   // What the contents of one field are added to.
   struct Output {
@@ -131,6 +138,21 @@ class StepEmbedder {
   void PlanStep(std::size_t step, EmbedPlan* plan) const;
   void FillColumn(const EmbedPlan& plan, std::size_t field_index,
                   EmbedColumn* column) const;
+
+  // What EmbedRows() can read of all fields, if the set has it.
+  void ListContents();
+  std::int32_t AddContentOf(const at::Tensor& table);
+  // Embeds what EmbedRows() can read at once; gaps and the rest become zeros.
+  void EmbedAtOnce(const EmbedPlan& plan, EmbedColumn* column, float* x) const;
+  // The argument of a field's content with this value; its inputs are added.
+  static std::int64_t ArgumentOf(const Field& field, const FieldValue& value,
+                                 EmbedProgram* program);
+  // Where the compute tokens of every step begin, in elements.
+  void FindComputeTokens(const EmbedPlan& plan,
+                         std::vector<std::int64_t>* offsets) const;
+  // What a projection reads.
+  static float ProjectionInput(const Field& field, const Projection& projection,
+                               const FieldValue& value, std::int64_t p);
 
   void AddContent(const Field& field, const Table& table,
                   const Output& output) const;
@@ -157,6 +179,9 @@ class StepEmbedder {
   int num_banks_;
   std::vector<Field> fields_;
   at::Tensor compute_tokens_;  // [K, D], or undefined
+  // For EmbedRows(); empty without it.
+  std::vector<kernels::EmbedContent> contents_;
+  std::int32_t compute_index_ = -1;  // into contents_
 };
 
 }  // namespace stepd

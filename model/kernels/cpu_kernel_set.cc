@@ -23,6 +23,9 @@ std::int64_t RoundUp(std::int64_t value, std::int64_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
 }
 
+// This set's keys and values are float32.
+float* Floats(void* slot) { return static_cast<float*>(slot); }
+
 // Scores of the longest context so far; one per executor thread.
 float* AttentionScratch(std::int64_t count) {
   thread_local std::vector<float> scratch;
@@ -66,8 +69,8 @@ class CpuKernelSet : public KernelSet {
                                              &arena_);
   }
 
-  void BeginForward(std::int64_t rows) const override {
-    companions_.Begin(rows);
+  void BeginForward(const BatchLayout& layout) const override {
+    companions_.Begin(layout.num_tokens());
   }
   void EndForward() const override { companions_.End(); }
 
@@ -147,14 +150,15 @@ class CpuKernelSet : public KernelSet {
       const auto token = static_cast<std::size_t>(i);
       const std::int64_t block = params.layout->token_blocks[token];
       const std::int64_t offset = params.layout->token_offsets[token];
-      float* keys = params.slot.k + block * s.k_block_elements() + offset;
+      float* keys =
+          Floats(params.slot.k) + block * s.k_block_elements() + offset;
       const float* k = params.k + i * params.k_stride;
       for (std::int64_t d = 0; d < s.num_kv_heads * s.k_dim; ++d) {
         keys[d * kCpuTokensPerBlock] = k[d];
       }
       if (params.slot.v == nullptr) continue;
       const float* v = params.v + i * params.v_stride;
-      float* values = params.slot.v + block * s.v_block_elements();
+      float* values = Floats(params.slot.v) + block * s.v_block_elements();
       for (std::int64_t g = 0; g < s.num_kv_heads; ++g) {
         CopyFromHost(v + g * s.v_dim, s.v_dim,
                      values + (g * kCpuTokensPerBlock + offset) * s.v_dim);
@@ -274,13 +278,13 @@ class CpuKernelSet : public KernelSet {
     const std::size_t next = b + 2 < layout.query_indptr.size() ? b + 1 : b;
     if (!params.sources.empty()) {
       const SourceKv& source = params.sources[next];
-      return source.slot.k +
+      return Floats(source.slot.k) +
              source.blocks.front() * params.shape.k_block_elements();
     }
     const std::int32_t block =
         layout
             .block_indices[static_cast<std::size_t>(layout.block_indptr[next])];
-    return params.slot.k + block * params.shape.k_block_elements();
+    return Floats(params.slot.k) + block * params.shape.k_block_elements();
   }
 
   void AttendSlice(const PagedAttentionParams& params, std::size_t b) const {
@@ -313,9 +317,10 @@ class CpuKernelSet : public KernelSet {
       args.query =
           params.query + first * params.query_stride + g * group * s.k_dim;
       args.out = params.out + first * args.out_stride + g * group * s.v_dim;
-      args.k = slot.k + g * s.k_dim * kCpuTokensPerBlock;
-      args.v = slot.v == nullptr ? nullptr
-                                 : slot.v + g * s.v_dim * kCpuTokensPerBlock;
+      args.k = Floats(slot.k) + g * s.k_dim * kCpuTokensPerBlock;
+      args.v = slot.v == nullptr
+                   ? nullptr
+                   : Floats(slot.v) + g * s.v_dim * kCpuTokensPerBlock;
       args.next = g + 1 < s.num_kv_heads ? args.k + s.k_dim * kCpuTokensPerBlock
                                          : FirstKeysAfter(params, b);
       if (params.sources.empty()) {

@@ -41,6 +41,8 @@ void BatchLayout::Clear() {
   positions.clear();
   token_blocks.clear();
   token_offsets.clear();
+  answered_rows.clear();
+  context_capacity = 0;
   banks.Clear();
 }
 

@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The operations a policy is made of, behind one interface: raw pointers and
-// sizes in, numbers out. Two sets exist: stepd's own CPU kernels and LibTorch's
-// operators (the reference, and the first GPU path).
+// sizes in, numbers out. Three sets exist: stepd's own kernels for the CPU and
+// for CUDA, and LibTorch's operators (the reference, on any device).
 //
 //   N tokens of a batch, B slices, D width, H query heads, G KV heads, E key
 //   head size, V value head size, P tokens per block
@@ -26,6 +26,8 @@
 
 #include "ATen/core/Tensor.h"
 #include "absl/types/span.h"
+#include "model/kernels/device_queue.h"
+#include "model/kernels/embed_content.h"
 #include "model/kinds.h"
 #include "model/linear_weights.h"
 
@@ -73,11 +75,18 @@ struct BatchLayout {
   std::vector<std::int32_t> query_indptr;   // [B + 1] rows of the batch
   std::vector<std::int32_t> block_indptr;   // [B + 1] into block_indices
   std::vector<std::int32_t> block_indices;  // block tables, one after another
-  std::vector<std::int32_t> kv_lens;        // [B] tokens, new ones included
-  std::vector<std::int32_t> positions;      // [N]
-  std::vector<std::int32_t> token_blocks;   // [N] block that receives the token
+  // [B] tokens, new ones included. 0: the slice is padding (CUDA set only); its
+  // rows see nothing and are written nowhere.
+  std::vector<std::int32_t> kv_lens;
+  std::vector<std::int32_t> positions;  // [N]
+  // [N] block that receives the token; -1: none, it is padding.
+  std::vector<std::int32_t> token_blocks;
   std::vector<std::int32_t> token_offsets;  // [N] place in it
+  // Rows that are read: the last token of every answered step.
+  std::vector<std::int32_t> answered_rows;
   BankOrder banks;
+  // Contexts are planned for as if one were as long as this (CUDA set).
+  std::int64_t context_capacity = 0;
   bool is_final = false;  // no later batch reads these keys and values
 
   std::int64_t num_tokens() const {
@@ -86,11 +95,11 @@ struct BatchLayout {
   void Clear();
 };
 
-// Keys and values of one layer visit, all blocks. The order inside a block is
-// the set's own.
+// Keys and values of one layer visit, all blocks, in the set's kv_type(). The
+// order inside a block is the set's own.
 struct KvSlot {
-  float* k = nullptr;
-  float* v = nullptr;  // nullptr: values are the first V columns of the keys
+  void* k = nullptr;
+  void* v = nullptr;  // nullptr: values are the first V columns of the keys
 };
 
 struct AttentionShape {
@@ -150,6 +159,13 @@ struct HeadRows {
   int dim = 0;
 };
 
+// What TurnPositions() needs of a RopeConfig.
+struct RopeFrequencies {
+  const float* inverse = nullptr;  // [dim / 2], on the device
+  std::int64_t half_dim = 0;
+  float attention_factor = 1.0F;
+};
+
 // Cosines and sines of the tokens of a batch.
 struct RopeRows {
   const float* cos = nullptr;  // [N, dim / 2]
@@ -194,6 +210,17 @@ struct ScatterTarget {
   absl::Span<const std::int64_t> out_offsets;  // elements; host
 };
 
+// x [N, dim] = for every row the sum of its entries, in their order; zeros
+// without. Everything but x is on the host.
+struct EmbedRowsParams {
+  absl::Span<const EmbedContent> contents;
+  absl::Span<const std::int32_t> row_indptr;  // [N + 1] into entries
+  absl::Span<const EmbedEntry> entries;
+  absl::Span<const float> inputs;
+  std::int64_t dim = 0;
+  float* x = nullptr;
+};
+
 class KernelSet {
  public:
   explicit KernelSet(WeightPrecision precision) : precision_(precision) {}
@@ -206,6 +233,8 @@ class KernelSet {
 
   // Where values live.
   virtual at::Device device() const = 0;
+  // What keys and values are cached as.
+  virtual at::ScalarType kv_type() const { return at::kFloat; }
   // For people: which kernels these are, and what is known to be slow.
   virtual std::string description() const = 0;
 
@@ -221,11 +250,24 @@ class KernelSet {
   std::unique_ptr<PackedLinear> PackFloat32(
       absl::Span<const LinearWeights> parts) const;
 
+  // A queue for one runner, whose calls below go to it (DeviceQueue::Use());
+  // nullptr: they have run when they return.
+  virtual std::unique_ptr<DeviceQueue> CreateQueue() const { return nullptr; }
+
   // Step time -------------------------------------------------------------
 
-  // Around the calls of one forward of `rows` tokens, on one thread.
-  virtual void BeginForward(std::int64_t /*rows*/) const {}
+  // Around the calls of one forward over `layout`, on one thread. The layout
+  // must not change before EndForward().
+  virtual void BeginForward(const BatchLayout& /*layout*/) const {}
   virtual void EndForward() const {}
+
+  // cos and sin [N, half_dim] of the positions of `layout`. False: the set
+  // leaves that to the host.
+  virtual bool TurnPositions(const BatchLayout& /*layout*/,
+                             const RopeFrequencies& /*frequencies*/,
+                             float* /*cos*/, float* /*sin*/) const {
+    return false;
+  }
 
   virtual void Linear(const LinearParams& params) const = 0;
 
@@ -312,8 +354,16 @@ class KernelSet {
   virtual void AddFourier(const FourierTables& tables, const float* x,
                           const ScatterTarget& target) const = 0;
 
+  // Whether EmbedRows() is there; else contents are added one by one.
+  virtual bool has_embed_rows() const { return false; }
+  virtual void EmbedRows(const EmbedRowsParams& /*params*/) const {}
+
+  // The numbers are in `host` once Synchronize() has returned.
   virtual void CopyToHost(const float* x, std::int64_t count,
                           float* host) const = 0;
+  // Returns when everything before it has been computed and copied.
+  virtual void Synchronize() const {}
+  // `host` is free when it returns.
   virtual void CopyFromHost(const float* host, std::int64_t count,
                             float* x) const = 0;
 

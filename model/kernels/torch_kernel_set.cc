@@ -132,9 +132,9 @@ class TorchKernelSet : public KernelSet {
         Indices(params.layout->token_blocks) * s.tokens_per_block +
         Indices(params.layout->token_offsets);
     const std::int64_t count = places.max().item<std::int64_t>() + 1;
-    const auto append = [&](float* slot, const float* rows, std::int64_t width,
+    const auto append = [&](void* slot, const float* rows, std::int64_t width,
                             std::int64_t stride) {
-      View(slot, {count, width})
+      View(static_cast<const float*>(slot), {count, width})
           .index_copy_(0, places, Strided(rows, n, width, stride));
     };
     append(params.slot.k, params.k, std::int64_t{s.num_kv_heads} * s.k_dim,
@@ -309,12 +309,13 @@ class TorchKernelSet : public KernelSet {
   }
 
   // Keys or values of one slice, gathered: [len, G, dim].
-  at::Tensor Gathered(float* data, const SourceKv& kv, const AttentionShape& s,
-                      std::int64_t dim) const {
+  at::Tensor Gathered(const void* data, const SourceKv& kv,
+                      const AttentionShape& s, std::int64_t dim) const {
     const std::vector<std::int32_t> blocks(kv.blocks.begin(), kv.blocks.end());
     const at::Tensor ids = Indices(blocks);
     const std::int64_t count = ids.max().item<std::int64_t>() + 1;
-    return View(data, {count, s.tokens_per_block, s.num_kv_heads, dim})
+    return View(static_cast<const float*>(data),
+                {count, s.tokens_per_block, s.num_kv_heads, dim})
         .index_select(0, ids)
         .flatten(0, 1)
         .narrow(0, 0, kv.num_rows);

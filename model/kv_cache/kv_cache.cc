@@ -19,25 +19,24 @@ constexpr std::int64_t kPadding = 16;
 
 absl::StatusOr<KvCache> KvCache::Create(absl::Span<const KvCacheSpec> slots,
                                         std::int64_t num_tokens,
-                                        at::Device device) {
+                                        const at::TensorOptions& numbers) {
   KvCache cache;
-  const at::TensorOptions options =
-      at::TensorOptions(at::kFloat).device(device);
-  std::int64_t bytes = 0;
+  std::int64_t count = 0;
   for (const KvCacheSpec& spec : slots) {
-    bytes += spec.bytes_per_token() * num_tokens;
+    count += spec.numbers_per_token() * num_tokens;
   }
+  const auto bytes =
+      count * static_cast<std::int64_t>(numbers.dtype().itemsize());
   try {
     for (const KvCacheSpec& spec : slots) {
       at::Tensor k =
-          at::empty({spec.k_per_token * num_tokens + kPadding}, options);
+          at::empty({spec.k_per_token * num_tokens + kPadding}, numbers);
       at::Tensor v =
-          at::empty({spec.v_per_token * num_tokens + kPadding}, options);
-      cache.slots_.push_back({k.data_ptr<float>(), spec.v_per_token > 0
-                                                       ? v.data_ptr<float>()
-                                                       : nullptr});
+          at::empty({spec.v_per_token * num_tokens + kPadding}, numbers);
+      cache.slots_.push_back(
+          {k.data_ptr(), spec.v_per_token > 0 ? v.data_ptr() : nullptr});
       for (at::Tensor* memory : {&k, &v}) {
-        if (device.is_cpu()) {
+        if (memory->is_cpu()) {
           kernels::AdviseHugePages(memory->data_ptr(), memory->nbytes());
         }
         cache.memory_.push_back(std::move(*memory));

@@ -20,15 +20,12 @@
 
 namespace stepd {
 
-// What one layer visit caches of a token: float32 numbers.
+// How many numbers one layer visit caches of a token.
 struct KvCacheSpec {
   std::int64_t k_per_token = 0;
   std::int64_t v_per_token = 0;  // 0: values are columns of the keys
 
-  std::int64_t bytes_per_token() const {
-    return (k_per_token + v_per_token) *
-           static_cast<std::int64_t>(sizeof(float));
-  }
+  std::int64_t numbers_per_token() const { return k_per_token + v_per_token; }
   friend bool operator==(const KvCacheSpec& a, const KvCacheSpec& b) {
     return a.k_per_token == b.k_per_token && a.v_per_token == b.v_per_token;
   }
@@ -36,11 +33,12 @@ struct KvCacheSpec {
 
 class KvCache {
  public:
-  // Allocates all slots. Memory of the CPU is only taken as blocks are used.
+  // Allocates all slots with numbers of the given kind on the given device.
+  // Memory of the CPU is only taken as blocks are used.
   // Errors: kResourceExhausted  it does not fit; the message says how much
   static absl::StatusOr<KvCache> Create(absl::Span<const KvCacheSpec> slots,
                                         std::int64_t num_tokens,
-                                        at::Device device);
+                                        const at::TensorOptions& numbers);
 
   // Copies `count` tokens of every slot; whole blocks.
   void CopyTokens(std::int64_t from, std::int64_t to, std::int64_t count);

@@ -7,11 +7,11 @@ namespace stepd {
 
 absl::StatusOr<SourceCache> SourceCache::Create(
     absl::Span<const KvCacheSpec> slots, std::int64_t num_rows,
-    int tokens_per_block, at::Device device) {
+    int tokens_per_block, const at::TensorOptions& numbers) {
   const std::int64_t num_blocks =
       (num_rows + tokens_per_block - 1) / tokens_per_block;
   absl::StatusOr<KvCache> cache =
-      KvCache::Create(slots, num_blocks * tokens_per_block, device);
+      KvCache::Create(slots, num_blocks * tokens_per_block, numbers);
   if (!cache.ok()) return cache.status();
   SourceCache source(*std::move(cache));
   kernels::BatchLayout& layout = source.layout_;

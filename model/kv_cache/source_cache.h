@@ -26,7 +26,7 @@ class SourceCache {
   static absl::StatusOr<SourceCache> Create(absl::Span<const KvCacheSpec> slots,
                                             std::int64_t num_rows,
                                             int tokens_per_block,
-                                            at::Device device);
+                                            const at::TensorOptions& numbers);
 
   // The rows as the new tokens of one slice, for filling the slots.
   const kernels::BatchLayout& layout() const { return layout_; }

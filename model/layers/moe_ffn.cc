@@ -199,6 +199,7 @@ void MoeFfn::AddTo(const KernelSet& kernels,
   const auto host = scratch->TakeHost<float>(
       static_cast<std::size_t>(num_tokens * num_experts()));
   kernels.CopyToHost(logits, num_tokens * num_experts(), host.data());
+  kernels.Synchronize();
   const Groups groups = Route(indptr, host, scratch);
   for (std::size_t e = 0; e < experts_.size(); ++e) {
     const absl::Span<const std::int32_t> rows = groups.rows(e);

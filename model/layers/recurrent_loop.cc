@@ -87,6 +87,7 @@ bool RecurrentLoop::HasEnded(const KernelSet& kernels, const State& state,
   const auto spent =
       scratch->TakeHost<float>(static_cast<std::size_t>(state.rows));
   kernels.CopyToHost(state.spent, state.rows, spent.data());
+  kernels.Synchronize();
   return std::all_of(spent.begin(), spent.end(),
                      [this](float s) { return s >= halt_threshold_; });
 }

@@ -28,6 +28,7 @@ struct PolicySource {
   std::string device = "cpu";
   std::string kernels = "auto";
   std::string dtype = "float32";
+  bool is_deterministic = false;
   std::int64_t num_loops = 0;  // 0: as the checkpoint says
   int num_companions = 0;
 };

@@ -303,6 +303,7 @@ absl::Status Daemon::StartEngine(const PolicyOpener& open) {
   source.device = config_.model.device;
   source.kernels = config_.model.kernels;
   source.dtype = config_.model.dtype;
+  source.is_deterministic = config_.model.deterministic;
   source.num_loops = config_.model.n_loops;
   source.num_companions = NumCompanions(config_.executors);
   const SourceOpener open_version = [open, source](const std::string& path) {

@@ -51,6 +51,7 @@ struct ModelConfig {
   std::string device;
   std::string kernels;
   std::string dtype;
+  bool deterministic = false;
   std::int64_t n_loops = 0;  // 0: as the checkpoint says
   std::string repository;    // empty: none
   absl::Duration poll_interval;

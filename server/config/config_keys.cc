@@ -131,8 +131,13 @@ std::vector<ConfigKeyEntry> ModelKeys() {
       {"model", "kernels", "choice", "auto", "auto, native or reference",
        Into(section, &M::kernels, OneOf({"auto", "native", "reference"}))},
       {"model", "dtype", "choice", "float32",
-       "float32, or bfloat16 for the large matrices",
+       "float32, or bfloat16 for the large matrices, on a GPU for the cache "
+       "too",
        Into(section, &M::dtype, OneOf({"float32", "bfloat16"}))},
+      {"model", "deterministic", "boolean", "false",
+       "on a GPU: a session's answers have the same bits in any batch, as they "
+       "have on the CPU anyway",
+       Into(section, &M::deterministic, ParseBool)},
       {"model", "n_loops", "auto or integer", "auto",
        "how often a looped stage runs; auto: as the checkpoint says",
        Into(section, &M::n_loops, ParseCount)},

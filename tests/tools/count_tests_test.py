@@ -150,11 +150,16 @@ def test_targets_left_out_are_skipped_with_the_reason(
 ) -> None:
     left_out = write(tmp_path / "gpu.txt", "//a:x_test\n//a:y_test\n")
 
-    code, lines = run("--not-run", left_out, "no GPU")
+    not_built = write(tmp_path / "cuda.txt", "//b:z.so\n")
+
+    code, lines = run(
+        "--not-run", left_out, "no GPU", "--not-run", not_built, "no nvcc"
+    )
 
     assert code == 0
     assert lines == [
         "SKIPPED //a:x_test: no GPU",
         "SKIPPED //a:y_test: no GPU",
-        "0 passed, 0 failed, 2 skipped",
+        "SKIPPED //b:z.so: no nvcc",
+        "0 passed, 0 failed, 3 skipped",
     ]

@@ -58,7 +58,8 @@ class LoopedDecoderTest : public testing::Test {
                                         kernels::kCpuTokensPerBlock, at::kCPU),
                        decoder.MakeRopeCaches()};
     const auto num_slots = static_cast<int>(decoder.kv_slots().size());
-    for (int i = 0; i < num_slots; ++i) *state.cache.slot(i).k = kUnwritten;
+    for (int i = 0; i < num_slots; ++i)
+      *static_cast<float*>(state.cache.slot(i).k) = kUnwritten;
     Scratch scratch(at::kCPU);
     scratch.Reserve(decoder.ScratchSize(kNumTokens));
     at::Tensor rows = x_.clone();
@@ -67,7 +68,7 @@ class LoopedDecoderTest : public testing::Test {
                     rows.data_ptr<float>());
     first_keys_.clear();
     for (int i = 0; i < num_slots; ++i) {
-      first_keys_.push_back(*state.cache.slot(i).k);
+      first_keys_.push_back(*static_cast<float*>(state.cache.slot(i).k));
     }
     return rows;
   }
