@@ -20,7 +20,7 @@
 #include "model/decoder/decoder.h"
 #include "model/embedders/session_embedder.h"
 #include "model/embedders/step_embedder.h"
-#include "model/heads/output_head.h"
+#include "model/heads/readout.h"
 #include "model/kernels/cpu_kernels.h"
 #include "model/kv_cache/kv_cache.h"
 #include "model/kv_cache/source_cache.h"
@@ -38,21 +38,6 @@ constexpr int kTokensPerBlock = kernels::kCpuTokensPerBlock;
 // Contexts up to which graphs are recorded before the first batch, in tokens.
 constexpr std::int64_t kShortestContext = 128;
 constexpr std::int64_t kLongestWarmContext = 4096;
-
-// Outputs that every policy has besides its heads; scores if it has actions.
-constexpr char kScores[] = "scores";
-constexpr char kHidden[] = "hidden";
-// Of policies with heads that read inner layers: what they read, and hidden.
-constexpr char kHiddenLayers[] = "hidden_layers";
-
-// Where a head reads and writes.
-struct PlacedHead {
-  OutputHead head;
-  int read = -1;   // index of the layer it reads; -1: the decoder's output
-  int output = 0;  // index into the spec's outputs
-  int entry = 0;   // of that output, if heads are stacked
-  bool is_stacked = false;
-};
 
 class TransformerPolicy : public Policy {
  public:
@@ -80,8 +65,6 @@ class TransformerPolicy : public Policy {
                layers.begin(), layers.end(),
                [](const LayerSpec& layer) { return layer.num_experts == 0; });
   }
-  void PlaceHeads(const PolicyDescription& description);
-  void DescribeOutputs(const PolicyDescription& description);
 
   std::unique_ptr<const KernelSet> kernels_;
   StepEmbedder embedder_;
@@ -90,13 +73,7 @@ class TransformerPolicy : public Policy {
   std::optional<SessionEmbedder> condition_;
   Decoder decoder_;
   BatchPlanOptions plan_options_;
-  std::vector<PlacedHead> heads_;
-  std::vector<int> read_layers_;  // that heads read, ascending
-  int action_head_ = -1;          // index into heads_; -1: no actions
-  ScoreRule score_rule_;
-  int scores_output_ = -1;  // -1: no actions
-  int hidden_output_ = 0;
-  int hidden_layers_output_ = -1;  // -1: no head reads an inner layer
+  Readout readout_;
   PolicySpec spec_;
 };
 
@@ -163,22 +140,14 @@ class TransformerRunner : public PolicyRunner {
   // Whether graphs serve the batch.
   bool IsDecodeStep(const StepBatch& batch) const;
   void ForwardOrThrow(const StepBatch& batch, StepResult* result);
-  // The forward over plan_; numbers that are read are in host_values_ then.
+  // The forward over plan_; what is read is in values_ then.
   void Compute(const StepBatch& batch, bool is_uniform);
   absl::StatusOr<std::unique_ptr<PreparedInputs>> MakePreparedInputs(
       absl::string_view session_inputs) const;
   void EmbedPrefixes(const StepBatch& batch, float* x) const;
   void FindPreparedInputs(const StepBatch& batch);
-  bool IsWanted(std::size_t head, OutputMask wanted) const;
-  // Where the numbers that are read go, and room for them.
-  void PlaceHostValues(OutputMask wanted);
-  // Everything after the decoder, on the device, and copies to host_values_.
-  void ReadRows(const float* x, const float* read, OutputMask wanted);
-  void FillResult(OutputMask wanted, StepResult* result);
-  // `values` [rows, width] become entry `entry` of the rows of an output.
-  void CopyStacked(int output, int entry, absl::Span<const float> values,
-                   StepResult* result) const;
-  void FillScores(absl::Span<const float> values, StepResult* result);
+  // The rows that are read, computed and copied to the host.
+  void ReadRows(const float* x, const float* layers, OutputMask wanted);
 
   const TransformerPolicy& policy_;
   const std::shared_ptr<TransformerKvMemory> memory_;
@@ -190,10 +159,7 @@ class TransformerRunner : public PolicyRunner {
   EmbedColumn embed_column_;
   std::vector<const SourceCache*> sources_;
   std::vector<const float*> modulations_;
-  // What heads give, then the layers that are read, then the hidden rows; and
-  // where those that are wanted begin, in the order of ReadRows().
-  std::vector<std::vector<float>> host_values_;
-  std::vector<float*> host_targets_;
+  ReadoutValues values_;
   StepGraphs graphs_;
   std::int64_t most_graph_slices_ = 0;  // 0: no batch is served by graphs
 };
@@ -204,8 +170,6 @@ struct TransformerInputs : PreparedInputs {
   at::Tensor modulations;
 };
 
-OutputMask Bit(int output) { return OutputMask{1} << output; }
-
 // ---- Policy ----------------------------------------------------------------
 
 TransformerPolicy::TransformerPolicy(const PolicyDescription& description,
@@ -213,7 +177,8 @@ TransformerPolicy::TransformerPolicy(const PolicyDescription& description,
     : kernels_(std::move(kernels)),
       embedder_(description.embedder, description.fields, *kernels_),
       decoder_(description.decoder, *kernels_, kTokensPerBlock),
-      score_rule_(description.action.rule) {
+      readout_(description.heads, description.action, decoder_.hidden_dim(),
+               *kernels_) {
   plan_options_.tokens_per_block = kTokensPerBlock;
   plan_options_.has_cache = !decoder_.kv_slots().empty();
   if (description.prefix.has_value()) {
@@ -229,7 +194,6 @@ TransformerPolicy::TransformerPolicy(const PolicyDescription& description,
     condition_.emplace(*description.condition, description.session_fields,
                        *kernels_);
   }
-  PlaceHeads(description);
   spec_.num_prefix_tokens = plan_options_.num_prefix_tokens;
   spec_.format = description.format;
   spec_.summary = description.summary;
@@ -250,65 +214,8 @@ TransformerPolicy::TransformerPolicy(const PolicyDescription& description,
   spec_.layers = decoder_.layers();
   spec_.tokens_per_block = kTokensPerBlock;
   spec_.kv_bytes_per_token = decoder_.kv_bytes_per_token();
-  DescribeOutputs(description);
-}
-
-void TransformerPolicy::PlaceHeads(const PolicyDescription& description) {
-  for (const OutputHeadConfig& head : description.heads) {
-    if (head.read_layer.has_value()) read_layers_.push_back(*head.read_layer);
-  }
-  std::sort(read_layers_.begin(), read_layers_.end());
-  read_layers_.erase(std::unique(read_layers_.begin(), read_layers_.end()),
-                     read_layers_.end());
-  for (const OutputHeadConfig& head : description.heads) {
-    PlacedHead placed{OutputHead(head, *kernels_)};
-    if (head.read_layer.has_value()) {
-      placed.read = static_cast<int>(std::lower_bound(read_layers_.begin(),
-                                                      read_layers_.end(),
-                                                      *head.read_layer) -
-                                     read_layers_.begin());
-    }
-    heads_.push_back(std::move(placed));
-  }
-}
-
-// Fills the outputs, and in the heads where in them they write.
-void TransformerPolicy::DescribeOutputs(const PolicyDescription& description) {
-  const std::vector<OutputHeadConfig>& heads = description.heads;
-  for (std::size_t first = 0; first < heads.size();) {
-    std::size_t end = first + 1;
-    while (heads[first].is_stacked && end < heads.size() &&
-           heads[end].name == heads[first].name) {
-      ++end;
-    }
-    OutputSpec output{heads[first].name, heads[first].shape};
-    if (heads[first].is_stacked) {
-      output.shape.insert(output.shape.begin(),
-                          static_cast<std::int64_t>(end - first));
-    }
-    for (std::size_t i = first; i < end; ++i) {
-      heads_[i].output = static_cast<int>(spec_.outputs.size());
-      heads_[i].entry = static_cast<int>(i - first);
-      heads_[i].is_stacked = heads[first].is_stacked;
-      if (heads[i].name == spec_.action_head) {
-        action_head_ = static_cast<int>(i);
-      }
-    }
-    spec_.outputs.push_back(std::move(output));
-    first = end;
-  }
+  spec_.outputs = readout_.outputs();
   spec_.q_output = spec_.FindOutput(description.q_head);
-  if (spec_.num_actions > 0) {
-    scores_output_ = static_cast<int>(spec_.outputs.size());
-    spec_.outputs.push_back({kScores, {spec_.num_actions}});
-  }
-  hidden_output_ = static_cast<int>(spec_.outputs.size());
-  spec_.outputs.push_back({kHidden, {decoder_.hidden_dim()}});
-  if (read_layers_.empty()) return;
-  hidden_layers_output_ = static_cast<int>(spec_.outputs.size());
-  spec_.outputs.push_back({kHiddenLayers,
-                           {static_cast<std::int64_t>(read_layers_.size()) + 1,
-                            decoder_.hidden_dim()}});
 }
 
 absl::StatusOr<int> TransformerPolicy::CountTokens(
@@ -363,16 +270,14 @@ absl::StatusOr<std::unique_ptr<PolicyRunner>> TransformerPolicy::CreateRunner(
 void TransformerRunner::Reserve(std::int64_t num_tokens,
                                 std::int64_t num_rows) {
   const std::int64_t width = policy_.decoder_.hidden_dim();
-  std::int64_t heads = 0;
-  for (const PlacedHead& placed : policy_.heads_) {
-    heads = std::max(heads, placed.head.ScratchSize(num_rows));
-  }
-  const auto num_reads = static_cast<std::int64_t>(policy_.read_layers_.size());
+  const auto num_reads =
+      static_cast<std::int64_t>(policy_.readout_.read_layers().size());
   scratch_.Reserve(Scratch::Rounded(num_tokens * width) +
                    Scratch::Rounded(num_rows * width) +
                    Scratch::Rounded(num_reads * num_rows * width) +
                    std::max({policy_.embedder_.ScratchSize(),
-                             policy_.decoder_.ScratchSize(num_tokens), heads}));
+                             policy_.decoder_.ScratchSize(num_tokens),
+                             policy_.readout_.ScratchSize(num_rows)}));
 }
 
 void TransformerRunner::Prepare(const RunnerOptions& options) {
@@ -504,7 +409,7 @@ void TransformerRunner::ForwardOrThrow(const StepBatch& batch,
               policy_.spec_.max_tokens_per_step);
   }
   Compute(batch, is_uniform);
-  FillResult(batch.outputs, result);
+  policy_.readout_.Fill(values_, batch.outputs, &scratch_, result);
 }
 
 // embed -> layout -> decode -> gather each answered step's last token -> heads
@@ -513,13 +418,13 @@ void TransformerRunner::Compute(const StepBatch& batch, bool is_uniform) {
   const std::int64_t width = policy_.decoder_.hidden_dim();
   const auto num_rows = static_cast<std::int64_t>(layout.answered_rows.size());
   Reserve(layout.num_tokens(), num_rows);
-  PlaceHostValues(batch.outputs);
+  policy_.readout_.Place(layout.answered_rows.size(), batch.outputs, &values_);
   const ForwardScope forward(*policy_.kernels_, layout);
   const Scratch::Scope scope(&scratch_);
   float* x = scratch_.Take(layout.num_tokens() * width);
-  float* read =
-      scratch_.Take(static_cast<std::int64_t>(policy_.read_layers_.size()) *
-                    num_rows * width);
+  float* read = scratch_.Take(
+      static_cast<std::int64_t>(policy_.readout_.read_layers().size()) *
+      num_rows * width);
   policy_.embedder_.Embed(plan_.steps(), &scratch_, &embed_column_, x);
   EmbedPrefixes(batch, x);
   FindPreparedInputs(batch);
@@ -527,7 +432,7 @@ void TransformerRunner::Compute(const StepBatch& batch, bool is_uniform) {
     const Scratch::Scope of_work(&scratch_);
     policy_.decoder_.Forward(
         {layout,
-         {layout.answered_rows, policy_.read_layers_, read},
+         {layout.answered_rows, policy_.readout_.read_layers(), read},
          sources_,
          modulations_},
         &state_, &scratch_, x);
@@ -540,7 +445,7 @@ void TransformerRunner::Compute(const StepBatch& batch, bool is_uniform) {
     }
     graphs_.Run({static_cast<std::int64_t>(layout.kv_lens.size()), context,
                  batch.outputs, x},
-                work, host_targets_);
+                work, values_.targets);
   } else {
     work();
   }
@@ -571,138 +476,19 @@ void TransformerRunner::FindPreparedInputs(const StepBatch& batch) {
   }
 }
 
-bool TransformerRunner::IsWanted(std::size_t head, OutputMask wanted) const {
-  return static_cast<int>(head) == policy_.action_head_ ||
-         (wanted & Bit(policy_.heads_[head].output)) != 0;
-}
-
-void TransformerRunner::PlaceHostValues(OutputMask wanted) {
-  const std::size_t rows = plan_.layout().answered_rows.size();
-  const auto width = static_cast<std::size_t>(policy_.decoder_.hidden_dim());
-  const std::size_t num_heads = policy_.heads_.size();
-  const std::size_t num_reads = policy_.read_layers_.size();
-  host_values_.resize(num_heads + num_reads + 1);
-  host_targets_.clear();
-  if (rows == 0) return;
-  const auto place = [&](std::size_t index, std::size_t size) {
-    host_values_[index].resize(rows * size);
-    host_targets_.push_back(host_values_[index].data());
-  };
-  for (std::size_t i = 0; i < num_heads; ++i) {
-    if (!IsWanted(i, wanted)) continue;
-    place(i, static_cast<std::size_t>(policy_.heads_[i].head.out_dim()));
-  }
-  const bool has_layers = policy_.hidden_layers_output_ >= 0 &&
-                          (wanted & Bit(policy_.hidden_layers_output_)) != 0;
-  for (std::size_t i = 0; has_layers && i < num_reads; ++i) {
-    place(num_heads + i, width);
-  }
-  if (has_layers || (wanted & Bit(policy_.hidden_output_)) != 0) {
-    place(num_heads + num_reads, width);
-  }
-}
-
-// `read` [read layers, rows, D] is what the heads of inner layers read.
-void TransformerRunner::ReadRows(const float* x, const float* read,
+void TransformerRunner::ReadRows(const float* x, const float* layers,
                                  OutputMask wanted) {
-  const KernelSet& kernels = *policy_.kernels_;
   const std::vector<std::int32_t>& answered = plan_.layout().answered_rows;
-  const auto rows = static_cast<std::int64_t>(answered.size());
-  if (rows == 0) return;
-  const std::int64_t count = rows * policy_.decoder_.hidden_dim();
-  auto target = host_targets_.begin();
-  float* hidden = scratch_.Take(count);
-  kernels.GatherRows(x, policy_.decoder_.hidden_dim(), answered, hidden);
-  policy_.decoder_.FinishRows(hidden, rows);
-  for (std::size_t i = 0; i < policy_.heads_.size(); ++i) {
-    if (!IsWanted(i, wanted)) continue;
-    const PlacedHead& placed = policy_.heads_[i];
-    placed.head.Forward(kernels,
-                        placed.read < 0 ? hidden : read + placed.read * count,
-                        rows, &scratch_, *target++);
-  }
-  // The layers that are read, if they are wanted, and the hidden rows last.
-  while (host_targets_.end() - target > 1) {
-    kernels.CopyToHost(read, count, *target++);
-    read += count;
-  }
-  if (target != host_targets_.end()) kernels.CopyToHost(hidden, count, *target);
-}
-
-// Of host_values_, of which rows of padding are left out.
-void TransformerRunner::FillResult(OutputMask wanted, StepResult* result) {
-  result->outputs.resize(policy_.spec_.outputs.size());
-  for (std::vector<float>& values : result->outputs) values.clear();
-  result->scores.clear();
-  const auto rows = static_cast<std::size_t>(result->num_rows);
-  if (rows == 0) return;
-  const auto values_of = [&](std::size_t index, std::int64_t width) {
-    return absl::MakeConstSpan(host_values_[index])
-        .subspan(0, rows * static_cast<std::size_t>(width));
-  };
-  const std::size_t num_heads = policy_.heads_.size();
-  for (std::size_t i = 0; i < num_heads; ++i) {
-    const PlacedHead& placed = policy_.heads_[i];
-    if (!IsWanted(i, wanted)) continue;
-    const absl::Span<const float> values = values_of(i, placed.head.out_dim());
-    if (static_cast<int>(i) == policy_.action_head_) FillScores(values, result);
-    if ((wanted & Bit(placed.output)) == 0) continue;
-    CopyStacked(placed.output, placed.entry, values, result);
-  }
+  if (answered.empty()) return;
   const std::int64_t width = policy_.decoder_.hidden_dim();
-  const std::size_t num_reads = policy_.read_layers_.size();
-  if ((wanted & Bit(policy_.hidden_output_)) != 0) {
-    CopyStacked(policy_.hidden_output_, 0,
-                values_of(num_heads + num_reads, width), result);
-  }
-  if (policy_.hidden_layers_output_ >= 0 &&
-      (wanted & Bit(policy_.hidden_layers_output_)) != 0) {
-    for (std::size_t i = 0; i <= num_reads; ++i) {
-      CopyStacked(policy_.hidden_layers_output_, static_cast<int>(i),
-                  values_of(num_heads + i, width), result);
-    }
-  }
-  if (policy_.scores_output_ >= 0 &&
-      (wanted & Bit(policy_.scores_output_)) != 0) {
-    result->outputs[static_cast<std::size_t>(policy_.scores_output_)] =
-        result->scores;
-  }
-}
-
-void TransformerRunner::CopyStacked(int output, int entry,
-                                    absl::Span<const float> values,
-                                    StepResult* result) const {
-  const auto index = static_cast<std::size_t>(output);
-  const auto stride =
-      static_cast<std::size_t>(policy_.spec_.outputs[index].num_elements());
-  const auto rows = static_cast<std::size_t>(result->num_rows);
-  const std::size_t width = values.size() / rows;
-  std::vector<float>& to = result->outputs[index];
-  to.resize(rows * stride);
-  for (std::size_t i = 0; i < rows; ++i) {
-    const absl::Span<const float> row = values.subspan(i * width, width);
-    std::copy(row.begin(), row.end(),
-              &to[i * stride + static_cast<std::size_t>(entry) * width]);
-  }
-}
-
-// `values` are what the action head gave for every row.
-void TransformerRunner::FillScores(absl::Span<const float> values,
-                                   StepResult* result) {
-  if (policy_.score_rule_ == ScoreRule::kOutput) {
-    result->scores.assign(values.begin(), values.end());
-    return;
-  }
-  const auto actions = static_cast<std::size_t>(policy_.spec_.num_actions);
-  const auto rows = static_cast<std::size_t>(result->num_rows);
-  const std::size_t elements = values.size() / rows;
-  result->scores.resize(rows * actions);
-  for (std::size_t i = 0; i < rows; ++i) {
-    ScoreVectorAngles(
-        values.subspan(i * elements, elements),
-        static_cast<std::int64_t>(elements / actions), &scratch_,
-        absl::MakeSpan(result->scores).subspan(i * actions, actions));
-  }
+  Readout::Rows rows;
+  rows.count = static_cast<std::int64_t>(answered.size());
+  rows.layers = layers;
+  float* hidden = scratch_.Take(rows.count * width);
+  policy_.kernels_->GatherRows(x, width, answered, hidden);
+  policy_.decoder_.FinishRows(hidden, rows.count);
+  rows.hidden = hidden;
+  policy_.readout_.Read(rows, wanted, &scratch_, values_);
 }
 
 // A part of a model may end before its heads: it has no actions either.
