@@ -28,10 +28,12 @@ constexpr int kNumSteps = 14;
 constexpr std::int32_t kBlocksPerSession = 8;
 constexpr int kNumSessions = 5;
 constexpr std::int64_t kMaxBatchTokens = 12;
+constexpr int kNumRandomShapes = 0;
 #else
 constexpr std::int32_t kBlocksPerSession = 12;
 constexpr int kNumSessions = 20;
 constexpr std::int64_t kMaxBatchTokens = 256;
+constexpr int kNumRandomShapes = 8;
 #endif
 
 std::unique_ptr<const kernels::KernelSet> Gpu(const RandomPolicyShape& shape,
@@ -151,7 +153,9 @@ std::vector<RandomPolicyShape> Shapes() {
   shapes[9].num_heads = 6;
   shapes[9].head_dim = 128;
   shapes[9].num_compute_tokens = 1;
-  for (int seed = 0; seed < 8; ++seed) shapes.push_back(MakeRandomShape(seed));
+  for (int seed = 0; seed < kNumRandomShapes; ++seed) {
+    shapes.push_back(MakeRandomShape(seed));
+  }
   return shapes;
 }
 
