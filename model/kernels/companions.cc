@@ -23,7 +23,7 @@ constexpr std::uint32_t kMostGrains = 1024;
 constexpr auto kPatience = std::chrono::microseconds(30);
 // Who was late is left alone for so long, and longer each time.
 constexpr std::chrono::steady_clock::duration kMostRest =
-    std::chrono::milliseconds(256);
+    std::chrono::milliseconds(16);
 // Looks at an atomic before the clock, or another thread, has its turn.
 constexpr int kSpins = 64;
 
