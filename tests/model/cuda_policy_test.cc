@@ -25,9 +25,9 @@ namespace {
 
 constexpr int kNumSteps = 14;
 #ifdef STEPD_EMULATED  // on the CPU (tests/fakes/cuda): fewer, and still ragged
-constexpr std::int32_t kBlocksPerSession = 8;
+constexpr std::int32_t kBlocksPerSession = 5;
 constexpr int kNumSessions = 5;
-constexpr std::int64_t kMaxBatchTokens = 12;
+constexpr std::int64_t kMaxBatchTokens = 8;
 constexpr int kNumRandomShapes = 0;
 #else
 constexpr std::int32_t kBlocksPerSession = 12;

@@ -68,44 +68,55 @@ __device__ int EndKey(const Args<T>& args, int place) {
   return args.source_rows > 0 ? static_cast<int>(args.source_rows) : place + 1;
 }
 
-// Copies the rows of keys [begin, begin + kChunkKeys) of KV head `kv_head` into
-// `to`, rows ChunkStride(dim) apart; zeros from `end` on and behind `dim`. The
-// copies are asynchronous: the caller commits and waits.
+// The keys or values of one KV head of a session.
 template <typename T>
-__device__ void CopyChunk(const T* slot, int dim, const int32_t* blocks,
-                          int num_kv_heads, int kv_head, int begin, int end,
-                          T* to) {
+struct ChunkSource {
+  const T* slot;
+  int dim;
+  const int32_t* blocks;  // of the session
+  int num_kv_heads;
+  int kv_head;
+  int end;  // keys from here on are zeros
+
+  __device__ const T* row(int key) const {
+    const int64_t block = blocks[key / kTokensPerBlock];
+    return slot + ((block * num_kv_heads + kv_head) * kTokensPerBlock +
+                   key % kTokensPerBlock) *
+                      dim;
+  }
+};
+
+// Copies vector `i` of a row, zeros behind its end; nullptr: all zeros.
+template <typename T>
+__device__ void CopyVector(const T* row, int dim, int i, T* to) {
   constexpr int kSize = Vector<T>::kSize;
-  const int stride = ChunkStride<T>(dim);
-  const int vectors = RoundUp(dim, kSize) / kSize;
-  const bool is_aligned = dim % kSize == 0;
+  if (row != nullptr && dim % kSize == 0) {
+    __pipeline_memcpy_async(to, row + i * kSize, 16);
+    return;
+  }
+  for (int e = 0; e < kSize; ++e) {
+    const int column = i * kSize + e;
+    to[e] = row != nullptr && column < dim ? row[column] : FromFloat<T>(0.0F);
+  }
+}
+
+// Copies the rows of keys [begin, begin + kChunkKeys) into `to`,
+// ChunkStride(dim) apart. The copies are asynchronous: the caller commits and
+// waits.
+template <typename T>
+__device__ void CopyChunk(const ChunkSource<T>& source, int begin, T* to) {
+  constexpr int kSize = Vector<T>::kSize;
+  const int stride = ChunkStride<T>(source.dim);
+  const int vectors = RoundUp(source.dim, kSize) / kSize;
   // A power of two of threads copies one row.
   int shift = 0;
   while (shift < 5 && (1 << shift) < vectors) ++shift;
-  const int lane = static_cast<int>(threadIdx.x) & ((1 << shift) - 1);
-  const int rows_at_once = kThreads >> shift;
+  const int first = static_cast<int>(threadIdx.x) & ((1 << shift) - 1);
   for (int key = static_cast<int>(threadIdx.x) >> shift; key < kChunkKeys;
-       key += rows_at_once) {
-    const int token = begin + key;
-    T* to_row = to + key * stride;
-    const T* row = nullptr;
-    if (token < end) {
-      const int64_t block = blocks[token / kTokensPerBlock];
-      row = slot + ((block * num_kv_heads + kv_head) * kTokensPerBlock +
-                    token % kTokensPerBlock) *
-                       dim;
-    }
-    for (int i = lane; i < vectors; i += 1 << shift) {
-      T* to_vector = to_row + i * kSize;
-      if (row != nullptr && is_aligned) {
-        __pipeline_memcpy_async(to_vector, row + i * kSize, 16);
-      } else {
-        for (int e = 0; e < kSize; ++e) {
-          const int column = i * kSize + e;
-          to_vector[e] =
-              row != nullptr && column < dim ? row[column] : FromFloat<T>(0.0F);
-        }
-      }
+       key += kThreads >> shift) {
+    const T* row = begin + key < source.end ? source.row(begin + key) : nullptr;
+    for (int i = first; i < vectors; i += 1 << shift) {
+      CopyVector(row, source.dim, i, to + key * stride + i * kSize);
     }
   }
 }
@@ -195,13 +206,19 @@ __device__ __forceinline__ void MultiplyKey(const T* key, const float* query,
   }
 }
 
+// What a warp has added up for its query rows.
+template <int kPairs>
+struct Sums {
+  OnlineSoftmax softmax[kRowsPerWarp];
+  float2 values[kRowsPerWarp][kPairs] = {};
+};
+
 // Logits of the chunk from `first` on become weights; what was added up before
 // is scaled to them.
 template <typename T, int kPairs>
 __device__ __forceinline__ void Weigh(const Args<T>& args, const Work& work,
                                       int first, float (&weights)[kRowsPerWarp],
-                                      OnlineSoftmax (&softmax)[kRowsPerWarp],
-                                      float2 (&sums)[kRowsPerWarp][kPairs]) {
+                                      Sums<kPairs>* sums) {
 #pragma unroll
   for (int r = 0; r < kRowsPerWarp; ++r) {
     const int row = QueryRow(r);
@@ -211,13 +228,13 @@ __device__ __forceinline__ void Weigh(const Args<T>& args, const Work& work,
     const bool is_visible = key >= FirstKey(args, place) &&
                             key < min(EndKey(args, place), work.end);
     const float logit = is_visible ? weights[r] : -INFINITY;
-    const float scale = softmax[r].Raise(WarpMax(logit));
-    weights[r] = softmax[r].Weight(logit);
-    softmax[r].sum += WarpSum(weights[r]);
+    const float scale = sums->softmax[r].Raise(WarpMax(logit));
+    weights[r] = sums->softmax[r].Weight(logit);
+    sums->softmax[r].sum += WarpSum(weights[r]);
 #pragma unroll
     for (int p = 0; p < kPairs; ++p) {
-      sums[r][p].x *= scale;
-      sums[r][p].y *= scale;
+      sums->values[r][p].x *= scale;
+      sums->values[r][p].y *= scale;
     }
   }
 }
@@ -225,9 +242,9 @@ __device__ __forceinline__ void Weigh(const Args<T>& args, const Work& work,
 // Adds the chunk's values, weighted by what the lanes of their keys hold. A
 // lane has the columns 2 * (lane + p * kWarp) and the next.
 template <typename T, int kPairs>
-__device__ __forceinline__ void AddValues(
-    const T* rows, int stride, int v_dim, const float (&weights)[kRowsPerWarp],
-    float2 (&sums)[kRowsPerWarp][kPairs]) {
+__device__ __forceinline__ void AddValues(const T* rows, int stride, int v_dim,
+                                          const float (&weights)[kRowsPerWarp],
+                                          Sums<kPairs>* sums) {
   for (int key = 0; key < kChunkKeys; ++key) {
     float weight[kRowsPerWarp];
 #pragma unroll
@@ -241,8 +258,8 @@ __device__ __forceinline__ void AddValues(
       const float2 value = LoadPair(rows + key * stride + column);
 #pragma unroll
       for (int r = 0; r < kRowsPerWarp; ++r) {
-        sums[r][p].x = fmaf(weight[r], value.x, sums[r][p].x);
-        sums[r][p].y = fmaf(weight[r], value.y, sums[r][p].y);
+        sums->values[r][p].x = fmaf(weight[r], value.x, sums->values[r][p].x);
+        sums->values[r][p].y = fmaf(weight[r], value.y, sums->values[r][p].y);
       }
     }
   }
@@ -250,10 +267,8 @@ __device__ __forceinline__ void AddValues(
 
 // The answer if there is one split; else this split's part of it.
 template <typename T, int kPairs>
-__device__ __forceinline__ void Store(
-    const Args<T>& args, const Work& work,
-    const OnlineSoftmax (&softmax)[kRowsPerWarp],
-    const float2 (&sums)[kRowsPerWarp][kPairs]) {
+__device__ __forceinline__ void Store(const Args<T>& args, const Work& work,
+                                      const Sums<kPairs>& sums) {
   const bool is_whole = args.num_splits == 1;
 #pragma unroll
   for (int r = 0; r < kRowsPerWarp; ++r) {
@@ -263,14 +278,15 @@ __device__ __forceinline__ void Store(
     const int64_t slot = head_row * args.num_splits + work.split;
     float* to = is_whole ? args.out + head_row * args.v_dim
                          : args.partial_sums + slot * args.v_dim;
-    const float divisor = is_whole ? softmax[r].sum : 1.0F;
-    if (!is_whole && Lane() == 0) args.partial_softmax[slot] = softmax[r];
-    if (!is_whole && softmax[r].is_empty()) continue;
+    const float divisor = is_whole ? sums.softmax[r].sum : 1.0F;
+    if (!is_whole && Lane() == 0) args.partial_softmax[slot] = sums.softmax[r];
+    if (!is_whole && sums.softmax[r].is_empty()) continue;
 #pragma unroll
     for (int p = 0; p < kPairs; ++p) {
       const int column = 2 * (Lane() + p * kWarp);
-      if (column < args.v_dim) to[column] = sums[r][p].x / divisor;
-      if (column + 1 < args.v_dim) to[column + 1] = sums[r][p].y / divisor;
+      if (column < args.v_dim) to[column] = sums.values[r][p].x / divisor;
+      if (column + 1 < args.v_dim)
+        to[column + 1] = sums.values[r][p].y / divisor;
     }
   }
 }
@@ -293,18 +309,19 @@ __global__ void __launch_bounds__(kThreads) AttendKernel(const Args<T> args) {
   T* keys = reinterpret_cast<T*>(query + kQueryRows * query_stride);
   T* values = has_values ? keys + 2 * kChunkKeys * k_stride : keys;
   const int32_t* blocks = args.block_indices + work.tile.first_block;
+  const ChunkSource<T> key_source = {
+      args.k, args.k_dim, blocks, args.num_kv_heads, work.kv_head, work.end};
+  const ChunkSource<T> value_source = {
+      args.v, args.v_dim, blocks, args.num_kv_heads, work.kv_head, work.end};
   const auto copy = [&](int first, int stage) {
-    CopyChunk(args.k, args.k_dim, blocks, args.num_kv_heads, work.kv_head,
-              first, work.end, keys + stage * kChunkKeys * k_stride);
+    CopyChunk(key_source, first, keys + stage * kChunkKeys * k_stride);
     if (has_values) {
-      CopyChunk(args.v, args.v_dim, blocks, args.num_kv_heads, work.kv_head,
-                first, work.end, values + stage * kChunkKeys * v_stride);
+      CopyChunk(value_source, first, values + stage * kChunkKeys * v_stride);
     }
     __pipeline_commit();
   };
 
-  OnlineSoftmax softmax[kRowsPerWarp];
-  float2 sums[kRowsPerWarp][kPairs] = {};
+  Sums<kPairs> sums;
   if (work.begin < work.end) {
     copy(work.begin, 0);
     LoadQueries(args, work, query_stride, query);
@@ -322,12 +339,12 @@ __global__ void __launch_bounds__(kThreads) AttendKernel(const Args<T> args) {
     float weights[kRowsPerWarp] = {};
     MultiplyKey(keys + (stage * kChunkKeys + Lane()) * k_stride, query,
                 query_stride, work.num_query, weights);
-    Weigh(args, work, first, weights, softmax, sums);
+    Weigh(args, work, first, weights, &sums);
     AddValues(values + stage * kChunkKeys * v_stride, v_stride, args.v_dim,
-              weights, sums);
+              weights, &sums);
     __syncthreads();  // before the chunk is overwritten
   }
-  Store(args, work, softmax, sums);
+  Store(args, work, sums);
 }
 
 // Adds up the splits of every row of a tile in their order:

@@ -25,5 +25,6 @@ KernelSet* Create(const CudaOptions& options) {
 }  // namespace stepd::kernels::cuda
 
 extern "C" __attribute__((visibility("default")))
+// NOLINTNEXTLINE(readability-identifier-naming): it is looked up by this name.
 const stepd::kernels::CudaBackend stepd_cuda_backend = {
     stepd::kernels::cuda::CountDevices, stepd::kernels::cuda::Create};
