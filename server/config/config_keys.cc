@@ -155,9 +155,8 @@ std::vector<ConfigKeyEntry> ModelKeys() {
   };
 }
 
-std::vector<ConfigKeyEntry> EngineKeys() {
+std::vector<ConfigKeyEntry> BatchingKeys() {
   using B = BatchingConfig;
-  using S = SessionsConfig;
   return {
       {"batching", "max_batch_tokens", "integer", "2048",
        "tokens in one forward pass; longer prefills run in chunks",
@@ -166,12 +165,18 @@ std::vector<ConfigKeyEntry> EngineKeys() {
        "sessions in one forward pass",
        Into(&Config::batching, &B::max_batch_sessions, AtLeast(1))},
       {"batching", "max_wait", "duration", "auto",
-       "how long a free executor may wait for more steps; auto: at most 1ms or "
-       "two batches, if most actors come back in that time",
+       "how long a free executor may wait for more steps; auto: for two "
+       "batches' time, 4ms at most, if most actors come back in that time",
        Into(&Config::batching, &B::max_wait, ParseMaxWait)},
       {"batching", "max_queued", "integer", "4096",
        "calls waiting per executor; more are refused as OVERLOADED",
        Into(&Config::batching, &B::max_queued, AtLeast(1))},
+  };
+}
+
+std::vector<ConfigKeyEntry> SessionsKeys() {
+  using S = SessionsConfig;
+  return {
       {"sessions", "max_sessions", "integer", "100000", "sessions in memory",
        Into(&Config::sessions, &S::max_sessions, AtLeast(1))},
       {"sessions", "max_steps", "integer", "4096",
@@ -203,6 +208,11 @@ std::vector<ConfigKeyEntry> EngineKeys() {
        Into(&Config::sessions, &S::idle_timeout, ParseDuration)},
       {"sessions", "cache_bytes", "size", "1GiB", "memory for KV blocks",
        Into(&Config::sessions, &S::cache_bytes, ParseSize)},
+  };
+}
+
+std::vector<ConfigKeyEntry> ExecutorsKeys() {
+  return {
       {"executors", "count", "auto or integer", "auto",
        "threads that compute; auto: one per core (CPU), one (GPU)",
        Into(&Config::executors, &ExecutorsConfig::count, ParseCount)},
@@ -310,8 +320,9 @@ std::vector<ConfigKeyEntry> EdgeKeys() {
 
 std::vector<ConfigKeyEntry> AllKeys() {
   std::vector<ConfigKeyEntry> all;
-  for (auto part : {ServerKeys(), ModelKeys(), EngineKeys(), JournalKeys(),
-                    TrajectoryKeys(), EdgeKeys()}) {
+  for (auto part :
+       {ServerKeys(), ModelKeys(), BatchingKeys(), SessionsKeys(),
+        ExecutorsKeys(), JournalKeys(), TrajectoryKeys(), EdgeKeys()}) {
     std::move(part.begin(), part.end(), std::back_inserter(all));
   }
   return all;

@@ -86,6 +86,8 @@ class ThreadedRegistry final : public ModelRegistry {
         observer_(observer),
         repository_(options.repository) {}
   ~ThreadedRegistry() override { Stop(); }
+  ThreadedRegistry(const ThreadedRegistry&) = delete;
+  ThreadedRegistry& operator=(const ThreadedRegistry&) = delete;
 
   absl::Status LoadFirst();
 
