@@ -167,7 +167,7 @@ class CudaKernelSet : public KernelSet {
   void ActivateGated(Activation activation, const float* gate_up,
                      std::int64_t rows, std::int64_t dim,
                      float* y) const override {
-    LaunchActivateGated(activation, gate_up, rows, dim, y, Stream());
+    LaunchActivateGated(activation, {gate_up, rows, dim, y}, Stream());
   }
   void Activate(Activation activation, float* x,
                 std::int64_t count) const override {
@@ -226,8 +226,9 @@ class CudaKernelSet : public KernelSet {
                   float* y) const override {
     if (rows.empty()) return;
     CudaQueue& queue = CudaQueue::Current();
-    LaunchGatherRows(x, dim, queue.Upload(rows),
-                     static_cast<std::int64_t>(rows.size()), y, queue.stream());
+    LaunchGatherRows(
+        {x, dim, queue.Upload(rows), static_cast<std::int64_t>(rows.size()), y},
+        queue.stream());
   }
 
   void CopyColumns(const CopyColumnsParams& params) const override {
@@ -248,7 +249,7 @@ class CudaKernelSet : public KernelSet {
 
   void AddGated(const float* x, std::int64_t rows, std::int64_t dim,
                 const float* gate, float* y) const override {
-    LaunchAddGated(x, rows, dim, gate, y, Stream());
+    LaunchAddGated({x, rows, dim, gate, y}, Stream());
   }
 
   void LoopInput(const LoopRows& loop, const float* embedding,

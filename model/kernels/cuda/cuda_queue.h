@@ -56,6 +56,8 @@ class CudaQueue : public DeviceQueue {
  public:
   explicit CudaQueue(const CudaOptions& options);
   ~CudaQueue() override;
+  CudaQueue(const CudaQueue&) = delete;
+  CudaQueue& operator=(const CudaQueue&) = delete;
 
   // The queue that the calling thread uses.
   // REQUIRES: Use() was called on this thread, and the queue still is.

@@ -147,12 +147,13 @@ __device__ float Activated(Activation activation, float x) {
   return tanhf(x);
 }
 
-__global__ void ActivateGatedKernel(Activation activation, const float* gate_up,
-                                    int64_t count, int64_t dim, float* y) {
+__global__ void ActivateGatedKernel(Activation activation,
+                                    const GateUp gate_up) {
   const int64_t index = ThisElement();
-  if (index >= count) return;
-  const float* gate = gate_up + index / dim * 2 * dim + index % dim;
-  y[index] = Activated(activation, gate[0]) * gate[dim];
+  if (index >= gate_up.rows * gate_up.dim) return;
+  const float* gate =
+      gate_up.x + index / gate_up.dim * 2 * gate_up.dim + index % gate_up.dim;
+  gate_up.y[index] = Activated(activation, gate[0]) * gate[gate_up.dim];
 }
 
 __global__ void ActivateKernel(Activation activation, float* x, int64_t count) {
@@ -179,11 +180,10 @@ __global__ void AppendKernel(const AppendArgs args) {
   }
 }
 
-__global__ void GatherRowsKernel(const float* x, int64_t dim,
-                                 const int32_t* rows, float* y) {
-  const float* from = x + rows[blockIdx.x] * dim;
-  float* to = y + blockIdx.x * dim;
-  for (int64_t i = threadIdx.x; i < dim; i += kThreads) to[i] = from[i];
+__global__ void GatherRowsKernel(const GatherArgs args) {
+  const float* from = args.x + args.rows[blockIdx.x] * args.dim;
+  float* to = args.y + blockIdx.x * args.dim;
+  for (int64_t i = threadIdx.x; i < args.dim; i += kThreads) to[i] = from[i];
 }
 
 template <typename T>
@@ -213,10 +213,11 @@ __global__ void AddScaledRowsKernel(const ScaledRows rows) {
   }
 }
 
-__global__ void AddGatedKernel(const float* x, int64_t count, int64_t dim,
-                               const float* gate, float* y) {
+__global__ void AddGatedKernel(const GatedRows rows) {
   const int64_t index = ThisElement();
-  if (index < count) y[index] = fmaf(gate[index % dim], x[index], y[index]);
+  if (index >= rows.rows * rows.dim) return;
+  rows.y[index] =
+      fmaf(rows.gate[index % rows.dim], rows.x[index], rows.y[index]);
 }
 
 // ---- Recurrent loops ----------------------------------------------------
@@ -357,12 +358,12 @@ void LaunchTurnPositions(const TurnArgs& args, cudaStream_t stream) {
          TurnPositionsKernel, args);
 }
 
-void LaunchActivateGated(Activation activation, const float* gate_up,
-                         std::int64_t rows, std::int64_t dim, float* y,
+void LaunchActivateGated(Activation activation, const GateUp& gate_up,
                          cudaStream_t stream) {
-  if (rows * dim == 0) return;
-  Launch({"gated activation", Blocks(rows * dim), kThreads, stream},
-         ActivateGatedKernel, activation, gate_up, rows * dim, dim, y);
+  const std::int64_t count = gate_up.rows * gate_up.dim;
+  if (count == 0) return;
+  Launch({"gated activation", Blocks(count), kThreads, stream},
+         ActivateGatedKernel, activation, gate_up);
 }
 
 void LaunchActivate(Activation activation, float* x, std::int64_t count,
@@ -381,12 +382,10 @@ void LaunchAppend(const AppendArgs& args, cudaStream_t stream) {
          args);
 }
 
-void LaunchGatherRows(const float* x, std::int64_t dim,
-                      const std::int32_t* rows, std::int64_t n, float* y,
-                      cudaStream_t stream) {
-  if (n == 0) return;
-  Launch({"rows gathered", static_cast<unsigned>(n), kThreads, stream},
-         GatherRowsKernel, x, dim, rows, y);
+void LaunchGatherRows(const GatherArgs& args, cudaStream_t stream) {
+  if (args.n == 0) return;
+  Launch({"rows gathered", static_cast<unsigned>(args.n), kThreads, stream},
+         GatherRowsKernel, args);
 }
 
 void LaunchCopyColumns(const StridedRows& rows, float* y, cudaStream_t stream) {
@@ -418,11 +417,11 @@ void LaunchAddScaledRows(const ScaledRows& rows, cudaStream_t stream) {
          AddScaledRowsKernel, rows);
 }
 
-void LaunchAddGated(const float* x, std::int64_t rows, std::int64_t dim,
-                    const float* gate, float* y, cudaStream_t stream) {
-  if (rows * dim == 0) return;
-  Launch({"gated rows added", Blocks(rows * dim), kThreads, stream},
-         AddGatedKernel, x, rows * dim, dim, gate, y);
+void LaunchAddGated(const GatedRows& rows, cudaStream_t stream) {
+  const std::int64_t count = rows.rows * rows.dim;
+  if (count == 0) return;
+  Launch({"gated rows added", Blocks(count), kThreads, stream}, AddGatedKernel,
+         rows);
 }
 
 void LaunchLoopInput(const LoopArgs& loop, const float* embedding,

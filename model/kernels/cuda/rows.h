@@ -65,8 +65,13 @@ struct TurnArgs {
 void LaunchTurnPositions(const TurnArgs& args, cudaStream_t stream);
 
 // [gate | up] [rows, 2 * dim] -> activation(gate) * up [rows, dim].
-void LaunchActivateGated(Activation activation, const float* gate_up,
-                         std::int64_t rows, std::int64_t dim, float* y,
+struct GateUp {
+  const float* x = nullptr;
+  std::int64_t rows = 0;
+  std::int64_t dim = 0;
+  float* y = nullptr;
+};
+void LaunchActivateGated(Activation activation, const GateUp& gate_up,
                          cudaStream_t stream);
 void LaunchActivate(Activation activation, float* x, std::int64_t count,
                     cudaStream_t stream);
@@ -87,9 +92,14 @@ struct AppendArgs {
 void LaunchAppend(const AppendArgs& args, cudaStream_t stream);
 
 // y[i] = x[rows[i]], rows of `dim`.
-void LaunchGatherRows(const float* x, std::int64_t dim,
-                      const std::int32_t* rows, std::int64_t n, float* y,
-                      cudaStream_t stream);
+struct GatherArgs {
+  const float* x = nullptr;
+  std::int64_t dim = 0;
+  const std::int32_t* rows = nullptr;  // [n]
+  std::int64_t n = 0;
+  float* y = nullptr;
+};
+void LaunchGatherRows(const GatherArgs& args, cudaStream_t stream);
 
 // A matrix of columns between rows that are strides apart.
 struct StridedRows {
@@ -118,8 +128,14 @@ struct ScaledRows {
 void LaunchAddScaledRows(const ScaledRows& rows, cudaStream_t stream);
 
 // y[i] += gate * x[i], rows of `dim`.
-void LaunchAddGated(const float* x, std::int64_t rows, std::int64_t dim,
-                    const float* gate, float* y, cudaStream_t stream);
+struct GatedRows {
+  const float* x = nullptr;  // [rows, dim]
+  std::int64_t rows = 0;
+  std::int64_t dim = 0;
+  const float* gate = nullptr;  // [dim]
+  float* y = nullptr;
+};
+void LaunchAddGated(const GatedRows& rows, cudaStream_t stream);
 
 // As KernelSet::LoopRows.
 struct LoopArgs {
