@@ -263,14 +263,16 @@ absl::Duration ThreadedRegistry::Pause() const {
 }
 
 void ThreadedRegistry::Finish(Queued* queued) {
-  const absl::StatusOr<std::uint64_t> result = queued->job();
+  absl::StatusOr<std::uint64_t> result = queued->job();
   if (!result.ok()) {
     observer_->OnChangeRefused(ReasonOf(result.status()));
     Log(LogLevel::kWarning, "a change of the weights was refused",
         {{"reason", ReasonOf(result.status())},
          {"error", std::string(result.status().message())}});
   }
-  queued->done(result);
+  // Nothing of it is kept: copies of a status share memory, and threads free
+  // it.
+  queued->done(std::move(result));
 }
 
 // ---- Jobs -------------------------------------------------------------------
