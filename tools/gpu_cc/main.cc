@@ -74,11 +74,10 @@ RandomPolicyShape ReferenceShape() {
   shape.name = "reference";
   shape.hidden_dim = 256;
   shape.num_layers = 4;
-  shape.num_heads = 8;
-  shape.num_kv_heads = 8;
-  shape.head_dim = 32;
+  shape.num_heads = 4;
+  shape.num_kv_heads = 2;
+  shape.head_dim = 64;
   shape.ffn_dim = 1024;
-  shape.precision = WeightPrecision::kBFloat16;
   return shape;
 }
 
